@@ -1,0 +1,33 @@
+"""What this package raises; every class survives pickling because it takes one message."""
+
+
+class FanoutError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class FanoutDefinitionError(FanoutError):
+    """A fan-out is declared wrongly: a stage, parameter, policy or asset argument. Raised when it is built."""
+
+
+class InvalidRecordError(FanoutError):
+    """A record, a unit, its key or its payload is not acceptable. Raised before the unit runs."""
+
+
+class InvalidParamsError(FanoutError):
+    """Run config names an unknown param, lacks a required one, or gives one a value of the wrong type."""
+
+
+class TooManyRecordsError(FanoutError):
+    """The trigger found more records than `max_records` allows. Raised before the first unit runs."""
+
+
+class NoRecordsError(FanoutError):
+    """The trigger found no record and `on_empty` is `fail`."""
+
+
+class ToleranceExceededError(FanoutError):
+    """More units failed than `max_failed_ratio` allows; the message names record, unit and error."""
+
+
+class PoolClosedError(FanoutError):
+    """A unit was handed to a pool that has been closed."""

@@ -1,0 +1,208 @@
+"""The nouns of a fan-out: units, records, and what became of them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from project_fanout.engine.errors import InvalidRecordError
+
+Status = Literal["succeeded", "failed", "timed_out", "crashed"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+
+def checked_key(key: object, what: str) -> str:
+    """Return *key* if it is non-empty text that can be stored, else raise `InvalidRecordError`."""
+    if not isinstance(key, str) or not key:
+        raise InvalidRecordError(f"{key!r} is not a {what} key: a key is any non-empty text.")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRecordError(
+            f"{key!r} is not a {what} key: position {error.start} is half of a surrogate pair, "
+            "which no file or database can store. Decode the text that it comes from as UTF-8."
+        ) from None
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The smallest piece of expensive work.
+
+    Args:
+        key: any non-empty text, unique within its record and stage.
+        payload: any JSON value; what the stage function works on.
+
+    Raises:
+        InvalidRecordError: *key* is empty or not text.
+    """
+
+    key: str
+    payload: Any = None
+
+    def __post_init__(self) -> None:
+        checked_key(self.key, "unit")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A key and its units; becomes one mapped step.
+
+    Args:
+        key: any non-empty text, unique within the fan-out.
+        units: the units of the first stage, in the order of the asset's rows.
+
+    Raises:
+        InvalidRecordError: *key* is empty or not text, or two units have the same key.
+    """
+
+    key: str
+    units: Sequence[Unit] = ()
+
+    def __post_init__(self) -> None:
+        checked_key(self.key, "record")
+        object.__setattr__(self, "units", checked_units(self.units, f"record {self.key!r}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Fanout:
+    """What a stage returns to fan out further: these units go to the next stage.
+
+    Args:
+        units: any number of units, also none; their keys are unique within record and stage.
+
+    Raises:
+        InvalidRecordError: two units have the same key.
+    """
+
+    units: Sequence[Unit] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", checked_units(self.units, "a Fanout"))
+
+
+def checked_units(units: object, owner: str) -> tuple[Unit, ...]:
+    """Return *units* as a tuple of `Unit` with distinct keys, else raise `InvalidRecordError`."""
+    try:
+        checked = tuple(units)  # type: ignore[arg-type]  # the error below is what a wrong type gets
+    except TypeError:
+        raise InvalidRecordError(
+            f"The units of {owner} are {units!r}: give a list of Unit(key, payload)."
+        ) from None
+    seen: set[str] = set()
+    for unit in checked:
+        if not isinstance(unit, Unit):
+            raise InvalidRecordError(
+                f"The units of {owner} hold {unit!r}, a {type(unit).__name__}: give Unit(key, payload)."
+            )
+        if unit.key in seen:
+            raise InvalidRecordError(
+                f"The units of {owner} hold the key {unit.key!r} twice: unit keys are unique within "
+                "a record and stage."
+            )
+        seen.add(unit.key)
+    return checked
+
+
+@dataclass(frozen=True, slots=True)
+class UnitError:
+    """Why a unit did not succeed, as text: the exception itself may not survive the way back.
+
+    Args:
+        type: name of the exception's class, e.g. `ValueError`.
+        message: its message.
+        traceback: formatted traceback from the worker, "" where there is none.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOutcome:
+    """What became of one unit.
+
+    Args:
+        record_key: the record that the unit belongs to.
+        unit_key: the unit's key.
+        stage: name of the stage in which it ended.
+        status: succeeded | failed (raised) | timed_out (over its deadline) | crashed (its worker died).
+        attempts: how often it was started.
+        seconds: time in the worker, all attempts together.
+        result: what the stage returned, as JSON would give it back; None unless succeeded.
+        error: why it did not succeed; None if it did.
+    """
+
+    record_key: str
+    unit_key: str
+    stage: str
+    status: Status
+    attempts: int
+    seconds: float
+    result: Any = None
+    error: UnitError | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "succeeded"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordOutcome:
+    """What became of one record.
+
+    Args:
+        record_key: the record's key.
+        units: one outcome per unit of the last stage, and one per unit that ended in an earlier
+            stage without success, in the order of the asset's rows.
+    """
+
+    record_key: str
+    units: tuple[UnitOutcome, ...]
+
+    @property
+    def failed(self) -> tuple[UnitOutcome, ...]:
+        return tuple(unit for unit in self.units if not unit.succeeded)
+
+
+def to_json(value: object, what: str) -> str:
+    """Return *value* as JSON text.
+
+    Raises:
+        TypeError: *value* is not JSON; the message says what and where, e.g.
+            "result['sizes'][3] is a set".
+    """
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"{_not_json(value, what) or f'{what}: {error}'}.") from None
+
+
+def _not_json(value: object, path: str, depth: int = 0) -> str | None:
+    """Say which part of *value* JSON cannot hold, None if there is none within 100 levels."""
+    if depth > 100:
+        return f"{path.split('[', 1)[0]} is nested deeper than 100 levels or contains itself"
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                return f"{path} has the key {key!r}, a {type(key).__name__}, which is not JSON; use text"
+            if found := _not_json(item, f"{path}[{key!r}]", depth + 1):
+                return found
+        return None
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if found := _not_json(item, f"{path}[{index}]", depth + 1):
+                return found
+        return None
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f"{path} is {value!r}, which is not JSON; use None or text"
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return None
+    return (
+        f"{path} is a {type(value).__name__}, which is not JSON; use text, numbers, booleans, None, "
+        "lists and dicts"
+    )

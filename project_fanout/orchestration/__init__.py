@@ -1,0 +1,1 @@
+"""The Dagster layer over the engine."""
