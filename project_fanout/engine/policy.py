@@ -36,6 +36,12 @@ class FanoutPolicy:
         ge=1,
     )
     max_attempts: int = _setting(1, "How often a unit is tried before its failure counts.", ge=1, le=100)
+    retry_delay_s: float = _setting(
+        0.5,
+        "Seconds before the second attempt of a unit; doubled before each further one, and each time "
+        "made up to half shorter or longer by chance, so that retries do not arrive together.",
+        ge=0,
+    )
     unit_timeout_s: float | None = _setting(
         None, "Seconds that one attempt of a unit may take; then its worker is killed. Default: no limit.", gt=0
     )
@@ -75,6 +81,7 @@ ACCEPTED: dict[str, type | tuple[str, ...]] = {
     "strategy": get_args(Strategy),
     "max_workers": int,
     "max_attempts": int,
+    "retry_delay_s": float,
     "unit_timeout_s": float,
     "max_failed_ratio": float,
     "fail_fast": bool,

@@ -1,1 +1,6 @@
-"""The Dagster layer over the engine."""
+"""The Dagster layer over the engine: fan-out assets, their resources and their executor."""
+
+from project_fanout.orchestration.asset import build_fanout_asset
+from project_fanout.orchestration.resources import UnitPoolResource
+
+__all__ = ["UnitPoolResource", "build_fanout_asset"]

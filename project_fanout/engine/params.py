@@ -1,0 +1,253 @@
+"""Params: the keyword-only parameters of the records and stage functions, as run config sets them.
+
+Needs pydantic, so no pool worker imports it: params are read and coerced in the run's process.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, get_args, get_origin
+
+import annotated_types
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
+
+REQUIRED: Any = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Param:
+    """One keyword-only parameter.
+
+    Args:
+        name: its name, the same in every function that takes it.
+        annotation: its type; `Any` where it has none.
+        default: its default, `REQUIRED` where it has none.
+        description: the text in its `Annotated[...]`, "" where there is none.
+        taken_by: names of the functions that take it.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+    description: str
+    taken_by: tuple[str, ...]
+
+    @property
+    def required(self) -> bool:
+        return self.default is REQUIRED
+
+    @property
+    def accepted(self) -> str:
+        """Type and bounds in words, e.g. "int, 1 or more"."""
+        return ", ".join([_type_name(self.annotation), *_bounds(self.annotation)])
+
+    def coerce(self, value: object) -> Any:
+        """Return *value* as this param's type: "123" for an int is 123.
+
+        Raises:
+            InvalidParamsError: it is not of that type; names param, value and what is accepted.
+        """
+        try:
+            return self._adapter.validate_python(value)
+        except ValidationError as error:
+            reasons = "; ".join(
+                f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
+                for each in error.errors()[:3]
+            )
+            raise InvalidParamsError(
+                f"{self.name} is {value!r}, accepted: {self.accepted} ({reasons})"
+            ) from None
+
+    def to_json(self, value: object) -> Any:
+        """Return *value*, which is of this param's type, as JSON, for the run config."""
+        return self._adapter.dump_python(value, mode="json")
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.annotation)
+
+
+class Params:
+    """All params of one fan-out.
+
+    Args:
+        records: the records function; its positional parameters are upstream assets, not params.
+        stages: the stage functions.
+        settings: values that replace the defaults of the functions for this asset.
+        reserved: keyword-only parameters of *records* that are not params.
+
+    Raises:
+        FanoutDefinitionError: two functions disagree on a param, a setting names no param, or a
+            default or setting is not of the param's type.
+    """
+
+    def __init__(
+        self,
+        records: Callable[..., Any],
+        stages: Sequence[Callable[..., Any]],
+        settings: Mapping[str, Any] | None = None,
+        reserved: frozenset[str] = frozenset(),
+    ) -> None:
+        self._by_name: dict[str, Param] = {}
+        for function in (records, *stages):
+            for found in _params_of(function):
+                if function is records and found.name in reserved:
+                    continue
+                self._add(found)
+        settings = settings or {}
+        if unknown := [name for name in settings if name not in self._by_name]:
+            raise FanoutDefinitionError(f"params sets {', '.join(map(repr, unknown))}, {self._takes()}.")
+        for name, value in settings.items():
+            self._by_name[name] = _with_default(self._by_name[name], value)
+        for param in self._by_name.values():
+            if not param.required:
+                self._by_name[param.name] = _with_default(param, _checked_default(param))
+
+    def __iter__(self) -> typing.Iterator[Param]:
+        return iter(self._by_name.values())
+
+    def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return every param's value: *values* coerced to their types, defaults for the rest.
+
+        Raises:
+            InvalidParamsError: names every unknown, missing or wrong param at once.
+        """
+        problems = [
+            f"{name} is no param (its value: {values[name]!r}), {self._takes()}"
+            for name in values
+            if name not in self._by_name
+        ]
+        read: dict[str, Any] = {}
+        for param in self:
+            if param.name in values:
+                try:
+                    read[param.name] = param.coerce(values[param.name])
+                except InvalidParamsError as error:
+                    problems.append(str(error))
+            elif param.required:
+                problems.append(f"{param.name} is missing, accepted: {param.accepted}")
+            else:
+                read[param.name] = param.default
+        if problems:
+            raise InvalidParamsError("; ".join(problems) + ".")
+        return read
+
+    def _add(self, found: Param) -> None:
+        known = self._by_name.get(found.name)
+        if known is None:
+            self._by_name[found.name] = found
+            return
+        if not _same(known.annotation, found.annotation) or not _same(known.default, found.default):
+            raise FanoutDefinitionError(
+                f"{known.taken_by[0]} and {found.taken_by[0]} both take the param {found.name!r} but declare it "
+                f"differently ({_declaration(known)} and {_declaration(found)}): one value goes to both, so "
+                "give them the same type and default, or different names."
+            )
+        self._by_name[found.name] = replace(
+            known,
+            description=known.description or found.description,
+            taken_by=known.taken_by + found.taken_by,
+        )
+
+    def _takes(self) -> str:
+        return f"accepted: {', '.join(self._by_name)}" if self._by_name else "accepted: none, it takes no params"
+
+
+def _params_of(function: Callable[..., Any]) -> list[Param]:
+    try:
+        hints = typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise FanoutDefinitionError(
+            f"The annotations of {function.__qualname__} cannot be read: {error}. Import that name at the top of "
+            f"{function.__module__}, not under TYPE_CHECKING."
+        ) from error
+    found = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            annotation = hints.get(parameter.name, Any)
+            try:
+                TypeAdapter(annotation)
+            except PydanticSchemaGenerationError:
+                raise FanoutDefinitionError(
+                    f"{function.__qualname__} takes {parameter.name}: {_type_name(annotation)}, which run config "
+                    "cannot hold; use text, numbers, booleans, lists, dicts, dataclasses or pydantic models."
+                ) from None
+            found.append(
+                Param(parameter.name, annotation, parameter.default, _description(annotation), (function.__name__,))
+            )
+    return found
+
+
+def _checked_default(param: Param) -> Any:
+    if param.default is None:
+        return None
+    try:
+        return param.coerce(param.default)
+    except InvalidParamsError as error:
+        raise FanoutDefinitionError(f"The default of {', '.join(param.taken_by)}: {error}.") from None
+
+
+def _with_default(param: Param, default: Any) -> Param:
+    return replace(param, default=default)
+
+
+def _same(one: object, other: object) -> bool:
+    return type(one) is type(other) and bool(one == other)
+
+
+def _declaration(param: Param) -> str:
+    default = "" if param.required else f" = {param.default!r}"
+    return f"{_type_name(param.annotation)}{default}"
+
+
+def _type_name(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is typing.Literal:
+        return "one of " + ", ".join(map(repr, get_args(annotation)))
+    if isinstance(annotation, type) and not get_args(annotation):
+        return annotation.__name__
+    return str(annotation).replace("typing.", "")
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
+
+
+def _description(annotation: Any) -> str:
+    for each in _metadata(annotation):
+        if isinstance(each, str):
+            return each
+        if isinstance(each, FieldInfo) and each.description:
+            return each.description
+    return ""
+
+
+def _bounds(annotation: Any) -> list[str]:
+    constraints: list[Any] = []
+    for each in _metadata(annotation):
+        constraints.extend(each.metadata if isinstance(each, FieldInfo) else [each])
+    words = []
+    for each in constraints:
+        if isinstance(each, annotated_types.Interval):
+            words.extend(_bounds(Annotated[(Any, *each)]))
+        for kind, wording in _WORDING.items():
+            if isinstance(each, kind):
+                words.append(wording.format(each))
+    return words
+
+
+_WORDING: dict[Any, str] = {
+    annotated_types.Ge: "{0.ge} or more",
+    annotated_types.Gt: "more than {0.gt}",
+    annotated_types.Le: "{0.le} or less",
+    annotated_types.Lt: "less than {0.lt}",
+    annotated_types.MinLen: "at least {0.min_length} long",
+    annotated_types.MaxLen: "at most {0.max_length} long",
+    annotated_types.MultipleOf: "a multiple of {0.multiple_of}",
+}

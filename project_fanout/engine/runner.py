@@ -1,0 +1,263 @@
+"""Take records through a stage: hand their units to a pool, try again what may, keep the rows in order."""
+
+import heapq
+import json
+import math
+import pickle
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
+from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
+from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitError, UnitOutcome, to_json
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.stages import Stage
+from project_fanout.engine.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A record on its way through the stages.
+
+    Args:
+        record_key: the record's key.
+        leaves: in row order, the units that the next stage takes and the outcomes of those that
+            have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
+    """
+
+    record_key: str
+    leaves: tuple[Unit | UnitOutcome, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> "Progress":
+        return cls(record.key, tuple(record.units))
+
+    @property
+    def waiting(self) -> tuple[Unit, ...]:
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Unit))
+
+    @property
+    def outcome(self) -> RecordOutcome:
+        """What is known of the record: its units that have ended."""
+        return RecordOutcome(
+            self.record_key, tuple(leaf for leaf in self.leaves if isinstance(leaf, UnitOutcome))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StageRun:
+    """Everything that the units of one stage have in common.
+
+    Args:
+        stage: the stage.
+        is_last: whether its results are the rows of the asset.
+        params: values for the stage's params, and for others, which are left out.
+        policy: how to run.
+        pool: where to run.
+        tally: counts the asset's ended units for `fail_fast`; shared by all records of a run.
+        budget: name under which the pool counts units in work for `policy.max_workers`.
+        on_log: called in the calling thread for each log record of a unit.
+    """
+
+    stage: Stage
+    is_last: bool
+    params: Mapping[str, Any]
+    policy: FanoutPolicy
+    pool: UnitPool
+    tally: Tally
+    budget: str
+    on_log: Callable[[UnitLog], None] | None = None
+
+    def advance(self, records: Iterable[Progress]) -> list[Progress]:
+        """Run the stage on every waiting unit of *records* and return the records one stage further.
+
+        Raises:
+            InvalidRecordError: a unit's payload is not JSON; before the first unit is handed out.
+            PoolClosedError: the pool was closed meanwhile, as it is when the run is cancelled.
+        """
+        before = list(records)
+        jobs = [
+            _Job(index, record.record_key, leaf, _payload_json(record.record_key, leaf))
+            for index, record in enumerate(before)
+            for leaf in record.leaves
+            if isinstance(leaf, Unit)
+        ]
+        with self.tally.record_in_progress():
+            _Hand(self, jobs).play()
+        ended = iter(jobs)
+        return [self._merge(record, ended) for record in before]
+
+    def call(self, job: "_Job", params: bytes) -> UnitCall:
+        return UnitCall(
+            stage=self.stage.reference,
+            record_key=job.record_key,
+            unit_key=job.unit.key,
+            payload_json=job.payload_json,
+            params=params,
+            timeout_s=self.policy.unit_timeout_s,
+            budget=self.budget,
+            max_in_flight=self.policy.max_workers,
+        )
+
+    def pickled_params(self) -> bytes:
+        return pickle.dumps({name: self.params[name] for name in self.stage.params})
+
+    def _merge(self, record: Progress, ended: "Iterator[_Job]") -> Progress:
+        """Put what became of a record's units in their places, children where their parent was."""
+        leaves: list[Unit | UnitOutcome] = []
+        parent_of: dict[str, str] = {}
+        for leaf in record.leaves:
+            if isinstance(leaf, UnitOutcome):
+                leaves.append(leaf)
+                continue
+            job = next(ended)
+            if job.reply is None:
+                leaves.append(leaf)
+                continue
+            leaves.extend(self._children(job, parent_of))
+        return Progress(record.record_key, tuple(leaves))
+
+    def _children(self, job: "_Job", parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
+        reply = job.reply
+        assert reply is not None
+        if reply.status != "succeeded" or self.is_last:
+            return [self._outcome(job, reply)]
+        if reply.fanout is not None:
+            children = [Unit(key, json.loads(payload)) for key, payload in reply.fanout]
+        else:
+            children = [Unit(job.unit.key, json.loads(reply.result_json or "null"))]
+        for child in children:
+            if child.key in parent_of:
+                error = UnitError(
+                    "InvalidRecordError",
+                    f"It fans out to the unit key {child.key!r}, as {parent_of[child.key]!r} of the same record "
+                    f"does; unit keys are unique within a record and stage, so put the parent's key into them.",
+                )
+                return [self._outcome(job, replace(reply, status="failed", error=error))]
+        parent_of.update((child.key, job.unit.key) for child in children)
+        return children
+
+    def _outcome(self, job: "_Job", reply: UnitReply) -> UnitOutcome:
+        succeeded = reply.status == "succeeded"
+        return UnitOutcome(
+            record_key=job.record_key,
+            unit_key=job.unit.key,
+            stage=self.stage.name,
+            status=reply.status,
+            attempts=job.attempts,
+            seconds=job.seconds,
+            result=json.loads(reply.result_json) if succeeded and reply.result_json is not None else None,
+            error=reply.error,
+        )
+
+
+@dataclass(slots=True)
+class _Job:
+    """One unit in the hand of a step."""
+
+    record: int
+    record_key: str
+    unit: Unit
+    payload_json: str
+    attempts: int = 0
+    seconds: float = 0.0
+    reply: UnitReply | None = None
+
+
+@dataclass(slots=True)
+class _Hand:
+    """The units of one step: which wait, which the pool has, which wait for their next attempt."""
+
+    run: StageRun
+    jobs: Sequence[_Job]
+    _waiting: deque[_Job] = field(init=False)
+    _retries: list[tuple[float, int, _Job]] = field(default_factory=list)
+    _news: "SimpleQueue[UnitLog | tuple[_Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
+    _in_pool: int = 0
+
+    def __post_init__(self) -> None:
+        self._waiting = deque(self.jobs)
+
+    def play(self) -> None:
+        """Return when every unit has its last reply, or `fail_fast` keeps the rest from being handed out."""
+        if not self.jobs:
+            return
+        params = self.run.pickled_params()
+        try:
+            while True:
+                self._hand_out(params)
+                if not self._in_pool and not self._retries:
+                    return
+                self._take_news()
+        except CancelledError:
+            raise PoolClosedError(
+                f"The pool was closed while stage {self.run.stage.name} ran; this happens when its run is cancelled."
+            ) from None
+
+    def _hand_out(self, params: bytes) -> None:
+        if self.run.policy.fail_fast and self.run.tally.out_of_reach(self.run.policy.max_failed_ratio):
+            self._waiting.clear()
+            self._retries.clear()
+            return
+        now = time.monotonic()
+        while self._retries and self._retries[0][0] <= now:
+            self._waiting.appendleft(heapq.heappop(self._retries)[2])
+        while self._waiting and self._in_pool < self._window():
+            job = self._waiting.popleft()
+            job.attempts += 1
+            self._in_pool += 1
+            on_log = self._news.put if self.run.on_log else None
+            future = self.run.pool.submit(self.run.call(job, params), on_log)
+            future.add_done_callback(lambda done, job=job: self._news.put((job, done)))  # type: ignore[misc]
+
+    def _window(self) -> float:
+        """How many units this step may have in the pool."""
+        strategy = self.run.policy.strategy
+        if strategy == "sequential":
+            return 1
+        if strategy == "parallel":
+            return math.inf
+        # Two for each worker keep it busy while a reply travels; more would let one record hold up the others.
+        return max(1, math.ceil(2 * self.run.pool.workers / self.run.tally.records_in_progress))
+
+    def _take_news(self) -> None:
+        timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
+        try:
+            news = self._news.get(timeout=timeout)
+        except Empty:
+            return
+        if isinstance(news, UnitLog):
+            if self.run.on_log:
+                self.run.on_log(news)
+            return
+        job, future = news
+        self._in_pool -= 1
+        self._settle(job, future.result())
+
+    def _settle(self, job: _Job, reply: UnitReply) -> None:
+        job.seconds += reply.seconds
+        if reply.status == "succeeded" and reply.fanout is not None and self.run.is_last:
+            message = f"Stage {self.run.stage.name} returned a Fanout, but no stage follows it; add one to `stages`."
+            reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
+            job.reply = reply
+        elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:
+            delay = self.run.policy.retry_delay_s * 2 ** (job.attempts - 1) * random.uniform(0.5, 1.5)
+            heapq.heappush(self._retries, (time.monotonic() + delay, id(job), job))
+            return
+        else:
+            job.reply = reply
+        if self.run.is_last or reply.status != "succeeded":
+            self.run.tally.count(succeeded=reply.status == "succeeded")
+
+
+def _payload_json(record_key: str, unit: Unit) -> str:
+    try:
+        return to_json(unit.payload, "payload")
+    except TypeError as error:
+        raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None

@@ -1,0 +1,77 @@
+"""What a stage function is: importable by name, one unit in, keyword-only params beside it."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from project_fanout.engine.errors import FanoutDefinitionError
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage function as a worker finds it.
+
+    Args:
+        name: the function's name, as in the asset's `stage` column.
+        reference: "package.module:function".
+        params: names of its keyword-only parameters.
+    """
+
+    name: str
+    reference: str
+    params: tuple[str, ...]
+
+
+def describe_stage(function: object) -> Stage:
+    """Return what a worker needs to know of a stage function.
+
+    Raises:
+        FanoutDefinitionError: *function* is not a function that a worker process can import by name
+            and call as `stage(unit, **params)`.
+    """
+    remedy = "Write it as `def stage(unit, *, param=default)` at the top level of a module that can be imported."
+    if not inspect.isfunction(function):
+        raise FanoutDefinitionError(f"{function!r} is not a stage: it is not a function. {remedy}")
+    reference = f"{function.__module__}:{function.__qualname__}"
+    if function.__name__ == "<lambda>":
+        raise FanoutDefinitionError(f"A lambda from {function.__module__} is not a stage: it has no name. {remedy}")
+    if "<locals>" in function.__qualname__:
+        raise FanoutDefinitionError(f"{reference} is not a stage: it is nested in a function. {remedy}")
+    if function.__module__ == "__main__":
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: a worker process cannot import the script that was started. {remedy}"
+        )
+    if _find(function.__module__, function.__qualname__) is not function:
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: that name holds something else, so a worker process would "
+            f"call that. {remedy}"
+        )
+    return Stage(function.__name__, reference, _keyword_params(function, reference, remedy))
+
+
+def _find(module: str, qualname: str) -> object:
+    found: Any = importlib.import_module(module)
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _keyword_params(function: Callable[..., Any], reference: str, remedy: str) -> tuple[str, ...]:
+    positional, keyword = [], []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            keyword.append(parameter.name)
+        elif parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise FanoutDefinitionError(
+                f"{reference} is not a stage: {parameter} hides which params it takes; name each. {remedy}"
+            )
+        else:
+            positional.append(parameter.name)
+    if len(positional) != 1:
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: it takes {len(positional)} positional parameters "
+            f"({', '.join(positional) or 'none'}), accepted: one, the unit. {remedy}"
+        )
+    return tuple(keyword)

@@ -1,0 +1,188 @@
+"""`build_fanout_asset`: a graph-backed asset from a records function and stage functions."""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import dagster as dg
+from dagster import AssetsDefinition
+
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.model import Record
+from project_fanout.engine.params import Params
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.stages import describe_stage
+from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps
+from project_fanout.orchestration.resources import UNIT_POOL, UnitPoolResource
+from project_fanout.orchestration.run_config import RunConfig
+
+PARTITION_KEY = "partition_key"
+
+# One definition for all assets: a job refuses two resources of one key that are not the same object.
+_DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {UNIT_POOL: UnitPoolResource().get_resource_definition()}
+
+
+class FanoutAssetsDefinition(AssetsDefinition):
+    """A graph-backed asset that brings its own resources, which those of `Definitions` replace.
+
+    Dagster refuses a resource that both an asset and its `Definitions` give. Here the asset's are
+    defaults, so that it materialises without any and still takes the user's.
+    """
+
+    def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> "AssetsDefinition":
+        attributes = self.get_attributes_dict()
+        attributes["resource_defs"] = {
+            key: resource for key, resource in self.resource_defs.items() if key not in resource_defs
+        }
+        return AssetsDefinition.with_resources(self.__class__(**attributes), resource_defs)
+
+
+def build_fanout_asset(
+    name: str,
+    *,
+    records: Callable[..., Iterable[Record]],
+    stages: Sequence[Callable[..., Any]],
+    aggregate: Callable[..., Any] | None = None,
+    policy: FanoutPolicy | None = None,
+    params: Mapping[str, Any] | None = None,
+    ins: Mapping[str, Any] | None = None,
+    key_prefix: str | Sequence[str] | None = None,
+    group_name: str | None = None,
+    description: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    kinds: AbstractSet[str] | None = None,
+    owners: Sequence[str] | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    backfill_policy: dg.BackfillPolicy | None = None,
+    code_version: str | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    automation_condition: dg.AutomationCondition | None = None,  # type: ignore[type-arg]  # any kind of key
+    check_specs: Sequence[dg.AssetCheckSpec] | None = None,
+    hooks: AbstractSet[dg.HookDefinition] | None = None,
+    op_tags: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+    io_manager_key: str | None = None,
+    step_io_manager_key: str | None = None,
+) -> AssetsDefinition:
+    """Return a graph-backed asset: a step that finds the records, one per record, one that collects.
+
+    The asset's value is a DataFrame with one row per unit of the last stage, and one per unit that
+    ended earlier without success, in record and unit order: `record_key, unit_key, stage, status,
+    attempts, seconds, error`, then the fields of the results. With *aggregate* it is what that returns.
+
+    Its run config is `ops: <name>: config: {params: {...}, policy: {...}}`. It takes its pool from the
+    resource `unit_pool` (`UnitPoolResource`) if there is one, else it makes its own.
+
+    Args:
+        name: the asset's name.
+        records: returns or yields the `Record`s. Its positional parameters are upstream assets, its
+            keyword-only parameters are params; `partition_key`, if it names it, is the partition's key.
+        stages: functions `stage(unit, *, param=default)` at the top level of importable modules. Each
+            returns a JSON value or a `Fanout`; units of a `Fanout` go to the next stage, and any other
+            result of a stage that is not the last becomes the payload of one unit of the next.
+        aggregate: makes the asset's value of the DataFrame; may return a `dagster.MaterializeResult`
+            with value, metadata and check results.
+        policy: how to fan out, by default `FanoutPolicy()`; each field can be overridden per run.
+        params: values that replace the functions' defaults for this asset.
+        ins: upstream asset (AssetKey, name or AssetIn) of positional parameters of *records* that are
+            not named like it.
+        retry_policy: for the steps that find and process records; units have `policy.max_attempts`.
+        check_specs: checks whose results *aggregate* returns, besides the asset's own
+            `all_units_succeeded`.
+        op_tags: tags of the steps that process records, e.g. for `tag_concurrency_limits`.
+        pool: Dagster concurrency pool of the steps that process records.
+        io_manager_key: IO manager of the asset's value.
+        step_io_manager_key: IO manager of what travels between the steps; has to store any Python
+            object. By default `io_manager`.
+        key_prefix, group_name, description, metadata, tags, kinds, owners, partitions_def,
+            backfill_policy, code_version, automation_condition, hooks: as for `dagster.graph_asset`.
+
+    Raises:
+        FanoutDefinitionError: a function, param or policy is not acceptable; says which and why.
+    """
+    where = f"build_fanout_asset({name!r})"
+    if not stages:
+        raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
+    upstream = _upstream(records, ins or {}, partitions_def, where)
+    try:
+        described = tuple(describe_stage(stage) for stage in stages)
+        all_params = Params(records, stages, params, reserved=frozenset({PARTITION_KEY}))
+    except FanoutDefinitionError as error:
+        raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
+
+    key = dg.AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    run_config = RunConfig(key.to_python_identifier(), all_params, policy or FanoutPolicy())
+    ops = FanoutOps(
+        key=key,
+        records=records,
+        stages=described,
+        aggregate=aggregate,
+        run_config=run_config,
+        upstream={parameter: annotation for parameter, (annotation, _) in upstream.items()},
+        partitioned=PARTITION_KEY in inspect.signature(records).parameters,
+        retry_policy=retry_policy,
+        op_tags=op_tags,
+        pool=pool,
+        io_manager_key=io_manager_key,
+        step_io_manager_key=step_io_manager_key,
+        check_specs=(
+            dg.AssetCheckSpec(COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."),
+            *(check_specs or ()),
+        ),
+    )
+    decorated = dg.graph_asset(
+        name=name,
+        key_prefix=key_prefix,
+        description=description or inspect.getdoc(records),
+        ins={parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
+        config=dg.ConfigMapping(
+            config_fn=ops.config_of_ops, config_schema=run_config.schema(), receive_processed_config_values=True
+        ),
+        group_name=group_name,
+        metadata=metadata,
+        tags=tags,
+        kinds=set(kinds) if kinds else None,
+        owners=owners,
+        partitions_def=partitions_def,
+        backfill_policy=backfill_policy,
+        code_version=code_version,
+        automation_condition=automation_condition,
+        hooks=hooks,
+        check_specs=ops.check_specs,
+        resource_defs=_DEFAULT_RESOURCES,
+    )(ops.compose())
+    return FanoutAssetsDefinition(**decorated.get_attributes_dict())
+
+
+def _upstream(
+    records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object, where: str
+) -> dict[str, tuple[Any, dg.AssetIn]]:
+    """Return type and asset of each positional parameter of *records*."""
+    parameters = inspect.signature(records).parameters
+    if PARTITION_KEY in parameters and partitions_def is None:
+        raise FanoutDefinitionError(
+            f"{where}: records takes partition_key, but the asset has no partitions; give partitions_def."
+        )
+    hints = typing.get_type_hints(records)
+    upstream: dict[str, tuple[Any, dg.AssetIn]] = {}
+    for parameter in parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise FanoutDefinitionError(
+                f"{where}: records takes {parameter}, which hides what it takes; name each upstream asset as a "
+                "positional and each param as a keyword-only parameter."
+            )
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name == PARTITION_KEY:
+            continue
+        asset_in = ins.get(parameter.name, parameter.name)
+        if not isinstance(asset_in, dg.AssetIn):
+            asset_in = dg.AssetIn(key=dg.AssetKey.from_coercible(getattr(asset_in, "key", asset_in)))
+        upstream[parameter.name] = (hints.get(parameter.name, Any), asset_in)
+    if unknown := [each for each in ins if each not in upstream]:
+        raise FanoutDefinitionError(
+            f"{where}: ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of records "
+            f"({', '.join(upstream) or 'it has none'})."
+        )
+    return upstream

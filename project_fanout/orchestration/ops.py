@@ -1,0 +1,369 @@
+"""The ops of one fan-out asset, and the graph that they make."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from project_fanout.engine.calls import UnitLog
+from project_fanout.engine.errors import (
+    InvalidRecordError,
+    NoRecordsError,
+    ToleranceExceededError,
+    TooManyRecordsError,
+)
+from project_fanout.engine.model import Record, RecordOutcome
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.stages import Stage
+from project_fanout.orchestration.keys import batch_mapping_key
+from project_fanout.orchestration.report import (
+    asset_metadata,
+    counts_metadata,
+    failures_table,
+    failures_text,
+    outcome_frame,
+)
+from project_fanout.orchestration.resources import UNIT_POOL
+from project_fanout.orchestration.run_config import RunConfig
+
+#: The asset check that every fan-out asset has.
+COMPLETE_CHECK = "all_units_succeeded"
+
+Batch = tuple[Progress, ...]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one run asks of the fan-out: the values of its params, and its policy."""
+
+    params: Mapping[str, Any]
+    policy: FanoutPolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanoutOps:
+    """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields."""
+
+    key: dg.AssetKey
+    records: Callable[..., Iterable[Record]]
+    stages: tuple[Stage, ...]
+    aggregate: Callable[[pd.DataFrame], Any] | None
+    run_config: RunConfig
+    upstream: Mapping[str, Any]
+    partitioned: bool
+    retry_policy: dg.RetryPolicy | None
+    op_tags: Mapping[str, Any] | None
+    pool: str | None
+    io_manager_key: str | None
+    step_io_manager_key: str | None
+    check_specs: tuple[dg.AssetCheckSpec, ...]
+
+    @property
+    def name(self) -> str:
+        return self.run_config.name
+
+    def compose(self) -> Callable[..., Any]:
+        """Return the graph: trigger, map the sub-graph of the stages, collect."""
+        trigger, stages, collect = self._trigger_op(), self._stages_graph(), self._collect_op()
+
+        def fan_out(**ins: Any) -> Any:
+            batches, manifest = trigger(**ins)
+            return collect(batches.map(stages).collect(), manifest)
+
+        fan_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # graph_asset reads the inputs here
+            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in self.upstream]
+        )
+        return fan_out
+
+    def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config of the ops for the asset's own, which is checked here, before any step starts."""
+        self.run_config.check(config)
+        stage_ops = {name: {"config": config} for name in self._stage_op_names()}
+        return {
+            "trigger_records": {"config": config},
+            "record": {"ops": stage_ops},
+            "collect_records": {"config": config},
+        }
+
+    def _op(self, alias: str, function: Callable[..., Any], **options: Any) -> Any:
+        """Return *function* as an op that has the short name *alias* in the graph.
+
+        A job refuses two ops of one name, so the definition's own name holds the asset's.
+        """
+        op = dg.op(
+            name=f"{self.name}__{alias}",
+            config_schema={"params": dg.Permissive(), "policy": dg.Permissive()},
+            required_resource_keys={UNIT_POOL},
+            **options,
+        )
+        return op(function).alias(alias)
+
+    def _stage_op_names(self) -> list[str]:
+        names = ["process_record"]
+        for stage in self.stages[1:]:
+            count = sum(name == stage.name or name.startswith(f"{stage.name}_stage_") for name in names)
+            names.append(stage.name if not count else f"{stage.name}_stage_{len(names) + 1}")
+        return names
+
+    def _trigger_op(self) -> Any:
+        def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
+            settings = self._settings(context)
+            taken = inspect.signature(self.records).parameters
+            arguments = {name: value for name, value in settings.params.items() if name in taken}
+            if self.partitioned:
+                arguments["partition_key"] = context.partition_key
+            found = _checked_records(self.records(**ins, **arguments), settings.policy)
+            manifest: list[Batch] = []
+            for batch in _batches(found, settings.policy.records_per_step):
+                manifest.append(tuple(Progress.of(record) for record in batch))
+                keys = [record.key for record in batch]
+                yield dg.DynamicOutput(
+                    manifest[-1],
+                    output_name="records",
+                    mapping_key=batch_mapping_key(keys),
+                    metadata={"record_key": ", ".join(keys), "units": sum(len(record.units) for record in batch)},
+                )
+            if not manifest and settings.policy.on_empty == "fail":
+                raise NoRecordsError(
+                    f"{self.records.__name__} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
+                )
+            units = sum(len(record.leaves) for batch in manifest for record in batch)
+            if len(self.stages) == 1:
+                context.resources.unit_pool.tally(self.name).expect(units)
+            yield dg.Output(
+                tuple(manifest),
+                output_name="manifest",
+                metadata={"records": sum(map(len, manifest)), "units": units},
+            )
+
+        return self._op(
+            "trigger_records",
+            _with_inputs(trigger_records, self.upstream),
+            ins={name: dg.In(_dagster_type(annotation)) for name, annotation in self.upstream.items()},
+            out={
+                "records": dg.DynamicOut(io_manager_key=self.step_io_manager_key),
+                "manifest": dg.Out(io_manager_key=self.step_io_manager_key),
+            },
+            retry_policy=self.retry_policy,
+        )
+
+    def _stages_graph(self) -> Any:
+        ops = [self._stage_op(index, name) for index, name in enumerate(self._stage_op_names())]
+
+        def record(batch: Any) -> Any:
+            for op in ops:
+                batch = op(batch)
+            return batch
+
+        return dg.graph(name=f"{self.name}__record")(record).alias("record")
+
+    def _stage_op(self, index: int, name: str) -> Any:
+        def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
+            advanced = self._advance(context, self._settings(context), index, batch)
+            records = [record.outcome for record in advanced]
+            failed = [unit for record in records for unit in record.failed]
+            metadata = counts_metadata(records)
+            if failed:
+                metadata["failures"] = failures_table(failed)
+            if index + 1 < len(self.stages):
+                metadata["units_for_next_stage"] = sum(len(record.waiting) for record in advanced)
+            return dg.Output(advanced, metadata=metadata)
+
+        return self._op(
+            name,
+            process,
+            ins={"batch": dg.In()},
+            out=dg.Out(io_manager_key=self.step_io_manager_key),
+            retry_policy=self.retry_policy,
+            tags=dict(self.op_tags or {}),
+            pool=self.pool,
+        )
+
+    def _collect_op(self) -> Any:
+        def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:
+            settings = self._settings(context)
+            records = self._account_for(context, settings, manifest, outcomes)
+            if not records and settings.policy.on_empty == "skip":
+                context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
+                return
+            self._check_tolerance(context, settings.policy, records)
+            yield from self._results(records)
+
+        return self._op(
+            "collect_records",
+            collect_records,
+            ins={"outcomes": dg.In(), "manifest": dg.In()},
+            out={
+                "result": dg.Out(is_required=False, io_manager_key=self.io_manager_key),
+                **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
+            },
+        )
+
+    def _settings(self, context: dg.OpExecutionContext) -> Settings:
+        return Settings(*self.run_config.read(context.op_config))
+
+    def _advance(
+        self, context: dg.OpExecutionContext, settings: Settings, index: int, batch: Iterable[Progress]
+    ) -> Batch:
+        """Take the records of *batch* through the stage *index*."""
+        unit_pool = context.resources.unit_pool
+
+        def log(record: UnitLog) -> None:
+            context.log.log(
+                record.level, "[record %r, unit %r] %s: %s", record.record_key, record.unit_key, record.logger, record.message
+            )
+
+        stage_run = StageRun(
+            stage=self.stages[index],
+            is_last=index + 1 == len(self.stages),
+            params=settings.params,
+            policy=settings.policy,
+            pool=unit_pool.pool,
+            tally=unit_pool.tally(self.name),
+            budget=self.name,
+            on_log=log,
+        )
+        return tuple(stage_run.advance(batch))
+
+    def _account_for(
+        self,
+        context: dg.OpExecutionContext,
+        settings: Settings,
+        manifest: Sequence[Batch],
+        outcomes: Iterable[Batch],
+    ) -> list[Progress]:
+        """Return what became of every record of the manifest, in its order; run those that never ran.
+
+        Dagster runs this step also when mapped steps have never started: after an interrupted run that
+        is re-executed "from failure" it passes over them and gives the collect op what is left.
+        """
+        ended = {record.record_key: record for batch in outcomes for record in batch}
+        expected = [record for batch in manifest for record in batch]
+        missing = [record for record in expected if record.record_key not in ended]
+        if missing:
+            context.log.warning(
+                f"{len(missing)} of {len(expected)} records never ran in an earlier, interrupted run; running them now: "
+                + ", ".join(repr(record.record_key) for record in missing[:20])
+            )
+            advanced: Iterable[Progress] = missing
+            for index in range(len(self.stages)):
+                advanced = self._advance(context, settings, index, advanced)
+            ended.update((record.record_key, record) for record in advanced)
+        return [ended[record.record_key] for record in expected]
+
+    def _check_tolerance(
+        self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]
+    ) -> None:
+        ended = [unit for record in records for unit in record.outcome.units]
+        failed = [unit for unit in ended if not unit.succeeded]
+        not_started = sum(len(record.waiting) for record in records)
+        total = len(ended) + not_started
+        if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
+            first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
+            if first:
+                context.log.error(f"Traceback of the first failure:\n{first}")
+            text = failures_text(failed, total, policy.max_failed_ratio)
+            if not_started:
+                text += f"\n{not_started} more units were not started, because fail_fast is on."
+            raise ToleranceExceededError(text)
+
+    def _results(self, records: Sequence[Progress]) -> Iterator[Any]:
+        outcomes = [record.outcome for record in records]
+        frame = outcome_frame(outcomes)
+        value = frame if self.aggregate is None else self.aggregate(frame)
+        metadata = asset_metadata(outcomes)
+        checks: list[dg.AssetCheckResult] = []
+        extra: dict[str, Any] = {}
+        if isinstance(value, dg.MaterializeResult):
+            metadata.update(value.metadata or {})
+            checks.extend(value.check_results)
+            extra = {"data_version": value.data_version, "tags": value.tags}
+            value = value.value
+        if isinstance(value, pd.DataFrame):
+            metadata.setdefault("dagster/row_count", len(value))
+        yield dg.Output(value, output_name="result", metadata=metadata, **extra)
+        yield self._complete_check(outcomes)
+        for check in checks:
+            yield check._replace(asset_key=self.key)
+
+    def _complete_check(self, records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
+        failed = [unit for record in records for unit in record.failed]
+        return dg.AssetCheckResult(
+            check_name=COMPLETE_CHECK,
+            asset_key=self.key,
+            passed=not failed,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
+        )
+
+
+def _with_inputs(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """Return *function* with the inputs in its signature, where Dagster looks for them."""
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *names)
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def _dagster_type(annotation: Any) -> Any:
+    return dg.Any if annotation is Any else annotation
+
+
+def _checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
+    """Return the records that the records function has found, refusing what is none as early as can be.
+
+    What is a list already is checked whole before the first record is handed on; so is any number of
+    records under `max_records`. A generator is checked as it goes, because waiting for its end would
+    keep the first record from starting.
+    """
+    if isinstance(found, (str, bytes, Record)) or not hasattr(found, "__iter__"):
+        raise InvalidRecordError(
+            f"The records function returned {found!r}, a {type(found).__name__}: return or yield Record(key, units)."
+        )
+    checked = _checked_each(found)
+    limit = policy.max_records
+    if limit is not None:
+        within: list[Record] = []
+        count = 0
+        for record in checked:
+            count += 1
+            if count <= limit:
+                within.append(record)
+        if count > limit:
+            raise TooManyRecordsError(
+                f"There are {count} records, and max_records is {limit}: raise max_records, or have the records "
+                "function find fewer. No unit has been started."
+            )
+        return within
+    return list(checked) if isinstance(found, (list, tuple)) else checked
+
+
+def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
+    seen: set[str] = set()
+    for record in found:
+        if not isinstance(record, Record):
+            raise InvalidRecordError(
+                f"The records function gave {record!r}, a {type(record).__name__}: return or yield Record(key, units)."
+            )
+        if record.key in seen:
+            raise InvalidRecordError(
+                f"There are two records with the key {record.key!r}: record keys are unique within a fan-out."
+            )
+        seen.add(record.key)
+        yield record
+
+
+def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    batch: list[Record] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,152 @@
+"""The run config of a fan-out: `config: params:` and `config: policy:`, as the Launchpad shows it."""
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, get_args, get_origin
+
+import dagster as dg
+
+from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
+from project_fanout.engine.params import Param, Params
+from project_fanout.engine.policy import ACCEPTED, FanoutPolicy, bounds_text
+
+
+class InvalidRunConfigError(InvalidParamsError, dg.DagsterError):
+    """Run config sets a param or policy field wrongly; raised before any unit runs.
+
+    It is a `DagsterError` because Dagster hides the text of any other error that a config mapping raises.
+    """
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one fan-out accepts as run config.
+
+    Args:
+        name: the asset's name, for messages.
+        params: its params.
+        policy: its policy, whose fields are the defaults of `config: policy:`.
+    """
+
+    name: str
+    params: Params
+    policy: FanoutPolicy
+
+    def schema(self) -> dict[str, dg.Field]:
+        """Return the Dagster config schema, with description, bounds and default of every field."""
+        return {
+            "params": dg.Field(
+                dg.Shape({param.name: _param_field(self.name, param) for param in self.params}),
+                description="The keyword arguments of the records and stage functions.",
+            ),
+            "policy": dg.Field(
+                dg.Shape({each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS}),
+                description="How this run fans out, instead of the asset's own policy.",
+            ),
+        }
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse run config that `read` would refuse.
+
+        Raises:
+            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
+        """
+        self.read(config)
+
+    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
+        """Return the values of all params, coerced to their types, and the policy.
+
+        Raises:
+            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
+        """
+        problems = []
+        values: dict[str, Any] = {}
+        policy = self.policy
+        try:
+            values = self.params.read(config.get("params", {}))
+        except InvalidParamsError as error:
+            problems.append(f"ops: {self.name}: config: params: {error}")
+        try:
+            policy = FanoutPolicy(**config.get("policy", {}))
+        except FanoutDefinitionError as error:
+            problems.append(f"ops: {self.name}: config: policy: {error}")
+        if problems:
+            raise InvalidRunConfigError("\n".join(problems))
+        return values, policy
+
+
+_SETTINGS = fields(FanoutPolicy)
+
+
+def _param_field(asset: str, param: Param) -> dg.Field:
+    description = f"{param.description.rstrip('.')}. " if param.description else ""
+    description += f"Accepted: {param.accepted}."
+    if param.required:
+        return dg.Field(_config_type(f"{asset}_{param.name}", param.annotation), description=description)
+    default = None if param.default is None else param.to_json(param.default)
+    return dg.Field(
+        _config_type(f"{asset}_{param.name}", param.annotation, optional=default is None),
+        description=f"{description} Default: {default!r}.",
+        default_value=default,
+        is_required=False,
+    )
+
+
+def _config_type(name: str, annotation: Any, *, optional: bool = False) -> Any:
+    """Return the closest Dagster config type that does not refuse what the param would coerce.
+
+    Numbers and booleans are `Any` there: the params read "123" as an int, which Dagster's Int refuses.
+    """
+    if optional:
+        return dg.Noneable(_config_type(name, _without_none(annotation)))
+    if get_origin(annotation) is Annotated:
+        return _config_type(name, get_args(annotation)[0])
+    if annotation is str:
+        return dg.String
+    origin = get_origin(annotation)
+    if origin is typing.Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
+        return _enum(name, get_args(annotation))
+    if origin is list:
+        return dg.Array(_config_type(name, get_args(annotation)[0]))
+    if origin is dict or annotation is dict:
+        return dg.Permissive()
+    if origin in (typing.Union, types.UnionType) and type(None) in get_args(annotation):
+        return dg.Noneable(_config_type(name, _without_none(annotation)))
+    return dg.Any
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        return _without_none(get_args(annotation)[0])
+    if get_origin(annotation) in (typing.Union, types.UnionType):
+        others = [each for each in get_args(annotation) if each is not type(None)]
+        return others[0] if len(others) == 1 else Any
+    return annotation
+
+
+def _policy_field(setting: Any, default: Any) -> dg.Field:
+    accepted = ACCEPTED[setting.name]
+    config_type: Any
+    if isinstance(accepted, tuple):
+        config_type = _POLICY_ENUMS[setting.name]
+        words = " | ".join(accepted)
+    else:
+        config_type = {int: dg.Int, float: dg.Float, bool: dg.Bool}[accepted]
+        words = ", ".join(filter(None, [accepted.__name__, bounds_text(setting.metadata)]))
+    if setting.default is None:
+        config_type, words = dg.Noneable(config_type), f"{words}, or null"
+    return dg.Field(
+        config_type,
+        description=f"{setting.metadata['description']} Accepted: {words}. Default: {default!r}.",
+        default_value=default,
+        is_required=False,
+    )
+
+
+def _enum(name: str, choices: tuple[str, ...]) -> dg.Enum:
+    return dg.Enum(name, [dg.EnumValue(choice) for choice in choices])
+
+
+_POLICY_ENUMS = {name: _enum(f"fanout_{name}", accepted) for name, accepted in ACCEPTED.items() if isinstance(accepted, tuple)}
