@@ -90,15 +90,15 @@ class Backlog:
             self.occupy(job)
         return job
 
-    def take_behind(self, current: Job, max_bytes: int) -> Job | None:
-        """Return the job that is to follow *current* on the same worker, None if there is none.
+    def take_behind(self, last: Job, max_bytes: int) -> Job | None:
+        """Return the job that is to follow *last* on the same worker, None if there is none.
 
         It is not counted as in flight until `occupy`. It is the job that would be taken next anyway, so
-        nothing is overtaken; it has no limit or takes the place of *current* in the same budget; and it
+        nothing is overtaken; it has no limit or takes the place of *last* in the same budget; and it
         is not larger than *max_bytes*.
         """
-        budget = self._first(current.budget)
-        if budget is None or (budget[1] is not None and budget != current.budget):
+        budget = self._first(last.budget)
+        if budget is None or (budget[1] is not None and budget != last.budget):
             return None
         return self._take(budget) if self._queues[budget][0].size <= max_bytes else None
 

@@ -7,6 +7,8 @@ import threading
 import time
 
 _READY, _STARTED, _COUNTS_FROM, _RECALLED = range(4)
+#: Most calls that one worker may hold: so many can be taken back at once.
+MOST_CALLS = 16
 _BYTES = mmap.PAGESIZE
 
 
@@ -63,7 +65,7 @@ class Board:
         self._slots[_COUNTS_FROM] = time.monotonic() + grace_s
         self._slots[_STARTED] = number
         self._order()
-        return self._slots[_RECALLED] != number
+        return self._slots[_RECALLED + number % MOST_CALLS] != number
 
     def count_from_now(self) -> None:
         """Worker: let the deadline of the started call count from this moment."""
@@ -75,7 +77,7 @@ class Board:
         Each side writes its own slot before it reads the other's, so at least one of the two sees the
         other's claim: True here means that `start` of that call will return False.
         """
-        self._slots[_RECALLED] = number
+        self._slots[_RECALLED + number % MOST_CALLS] = number
         self._order()
         return self._slots[_STARTED] < number
 

@@ -177,14 +177,22 @@ class ProcessPool:
                     self._backlog.release(job)
             return None
 
-    def next_job_behind(self, current: Job, max_bytes: int) -> Job | None:
-        """Return a job to be run after *current* on the same worker, None unless plenty wait."""
+    def next_jobs_behind(self, last: Job, count: int, max_bytes: int) -> list[Job]:
+        """Return up to *count* jobs to be run after *last* on the same worker, none unless plenty wait.
+
+        They take *max_bytes* together at most.
+        """
+        jobs: list[Job] = []
         with self._changed:
-            while len(self._backlog) > self._max_workers:
-                job = self._backlog.take_behind(current, max_bytes)
-                if job is None or job.claim():
-                    return job
-            return None
+            # The rest must keep the other workers busy as long as these keep this one.
+            while len(jobs) < count and len(self._backlog) > self._max_workers * (len(jobs) + 1):
+                job = self._backlog.take_behind(last, max_bytes)
+                if job is None:
+                    break
+                if job.claim():
+                    jobs.append(job)
+                    last, max_bytes = job, max_bytes - job.size
+        return jobs
 
     def put_back(self, job: Job, *, counted: bool) -> None:
         """Take back a job that has not been started; *counted*: as in flight."""

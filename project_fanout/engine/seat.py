@@ -15,9 +15,12 @@ from project_fanout.engine.worker_process import Guard, WorkerProcess, described
 
 _logger = logging.getLogger(__name__)
 
-# A worker whose units are shorter than this gets its next call while it still works: the way there and
+# A worker whose units are shorter than this gets its next calls while it still works: the way there and
 # back takes 0.2 ms, but up to 5 ms per system call when another thread of this process is busy with Python.
 _SHORT_UNIT_S = 0.1
+# It gets so much work ahead, in so many calls at most.
+_AHEAD_S = 0.06
+_MOST_AHEAD = 8
 # A call that has waited behind another for longer is taken back, for any worker to run.
 _LONGEST_WAIT_BEHIND_S = 0.25
 # How often a closed pool or, where its socket does not tell, a dead worker is noticed at the latest.
@@ -39,8 +42,8 @@ class Desk(Protocol):
     def next_job(self) -> Job | None:
         """Wait for a job and return it, None once the pool is closed."""
 
-    def next_job_behind(self, current: Job, max_bytes: int) -> Job | None:
-        """Return a job to be run after *current*, at once, or None."""
+    def next_jobs_behind(self, last: Job, count: int, max_bytes: int) -> list[Job]:
+        """Return jobs that are to follow *last* on the same worker, without waiting for any."""
 
     def put_back(self, job: Job, *, counted: bool) -> None:
         """Take back a job that has not been started; *counted*: as in flight."""
@@ -65,7 +68,7 @@ class Seat:
         self._guard = guard
         self._settings = settings
         self._worker: WorkerProcess | None = None
-        # In the worker's hands, in order: the call in work and at most one that is to follow it.
+        # In the worker's hands, in order: the call in work and those that are to follow it.
         self._jobs: deque[Job] = deque()
         self._last_unit_s = math.inf
 
@@ -79,9 +82,9 @@ class Seat:
         """Serve the pool until it is closed."""
         while self._jobs or self._take():
             try:
-                if self._jobs[-1].number == 0:
-                    self._hand(self._jobs[-1])
-                elif len(self._jobs) == 1 and self._last_unit_s < _SHORT_UNIT_S:
+                if self._jobs[0].number == 0:
+                    self._hand([self._jobs[0]])
+                if self._jobs and self._last_unit_s < _SHORT_UNIT_S:
                     self._take_ahead()
                 self._follow()
             except EOFError:
@@ -99,17 +102,25 @@ class Seat:
         return job is not None
 
     def _take_ahead(self) -> None:
-        job = self._desk.next_job_behind(self._jobs[0], _AHEAD_BYTES)
-        if job is not None:
-            self._jobs.append(job)
-            self._hand(job)
+        # Refilled by the handful: one message, and one turn of the interpreter's lock, for several calls.
+        wanted = min(_MOST_AHEAD, math.ceil(_AHEAD_S / max(self._last_unit_s, 0.001)))
+        ahead = len(self._jobs) - 1
+        if 2 * ahead > wanted:
+            return
+        jobs = self._desk.next_jobs_behind(self._jobs[-1], wanted - ahead, _AHEAD_BYTES)
+        if jobs:
+            self._jobs.extend(jobs)
+            self._hand(jobs)
 
-    def _hand(self, job: Job) -> None:
+    def _hand(self, jobs: list[Job]) -> None:
         if self._worker is None:
             self._last_unit_s = math.inf
             self._worker = WorkerProcess(self._guard, self._settings)
-        job.handed_at = time.monotonic()
-        job.number, sent = self._worker.hand(job.call, job.on_log is not None, _LOOK_EVERY_S)
+        now = time.monotonic()
+        for job in jobs:
+            job.number, job.handed_at = self._worker.next_number(), now
+        calls = [(job.number, job.call, job.on_log is not None) for job in jobs]
+        sent = self._worker.hand(calls, _LOOK_EVERY_S)
         while not sent:
             self._check()
             if self._worker is None:
@@ -122,14 +133,13 @@ class Seat:
             self._heed(self._worker.receive(self._patience(self._worker)))
             self._check()
 
-    def _heed(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
-        # A call that was taken back is answered too, with None; it is nobody's here any more.
+    def _heed(self, message: tuple[int, UnitReply | UnitLog] | None) -> None:
         if message is None or not self._jobs or message[0] != self._jobs[0].number:
             return
         about = message[1]
         if isinstance(about, UnitLog):
             self._relay(self._jobs[0].on_log, about)
-        elif about is not None:
+        else:
             self._last_unit_s = about.seconds
             self._end(about)
 
@@ -142,17 +152,18 @@ class Seat:
         now = time.monotonic()
         if now > self._deadline(self._worker):
             # Only while the next call has not been started: if it has, the reply to this one is here.
-            if len(self._jobs) == 1 or self._take_back(self._worker):
+            if self._take_back(self._worker):
                 self._bury(overdue=self._jobs[0])
-        elif len(self._jobs) == 2 and now > self._counts_from(self._worker) + _LONGEST_WAIT_BEHIND_S:
+        elif len(self._jobs) > 1 and now > self._counts_from(self._worker) + _LONGEST_WAIT_BEHIND_S:
             self._last_unit_s = math.inf
             self._take_back(self._worker)
 
     def _take_back(self, worker: WorkerProcess) -> bool:
-        """Take the call behind the current one back; return False if the worker has already started it."""
-        if not worker.board.recall(self._jobs[1].number):
-            return False
-        self._desk.put_back(self._jobs.pop(), counted=False)
+        """Take the calls behind the current one back; return False if the worker has already started one."""
+        while len(self._jobs) > 1:
+            if not worker.board.recall(self._jobs[-1].number):
+                return False
+            self._desk.put_back(self._jobs.pop(), counted=False)
         return True
 
     def _bury(self, overdue: Job | None = None, problem: str = "") -> None:

@@ -55,12 +55,10 @@ class _Worker:
     def serve(self) -> None:
         self._board.come_up()
         while True:
-            number, call, wants_logs = self._channel.receive()  # type: ignore[misc]  # None only with a time limit
-            if self._board.start(number, _IMPORT_GRACE_S):
-                reply = self._run(number, call, wants_logs)
-            else:
-                reply = None
-            self._send((number, reply))
+            calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
+            for number, call, wants_logs in calls:
+                if self._board.start(number, _IMPORT_GRACE_S):
+                    self._send((number, self._run(number, call, wants_logs)))
 
     def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
         def relay(log: UnitLog) -> None:
@@ -82,7 +80,7 @@ class _Worker:
             reply = replace(reply, error=replace(reply.error, message=message))
         return reply
 
-    def _send(self, message: tuple[int, UnitReply | UnitLog | None]) -> None:
+    def _send(self, message: tuple[int, UnitReply | UnitLog]) -> None:
         if not self._alone:
             # A forked child that returned from the unit: it is not the worker and must not go on as one.
             if not isinstance(message[1], UnitLog):

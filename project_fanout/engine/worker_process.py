@@ -110,20 +110,24 @@ class WorkerProcess:
         self._calls = 0
         guard.watch(self.pid)
 
-    def hand(self, call: UnitCall, wants_logs: bool, timeout_s: float) -> tuple[int, bool]:
-        """Send *call*; return its number and whether all of it is on its way within *timeout_s*.
+    def next_number(self) -> int:
+        """Return the number of the next call: 1, 2, 3..."""
+        self._calls += 1
+        return self._calls
+
+    def hand(self, calls: list[tuple[int, UnitCall, bool]], timeout_s: float) -> bool:
+        """Send calls (number, call, whether its logs are wanted); return whether they are on their way in time.
 
         Raises:
             EOFError: the worker is dead.
         """
-        self._calls += 1
-        return self._calls, self._channel.send((self._calls, call, wants_logs), timeout_s)
+        return self._channel.send(calls, timeout_s)
 
     def hand_rest(self, timeout_s: float) -> bool:
-        """Go on with a call that *hand* could not send whole."""
+        """Go on with calls that *hand* could not send whole."""
         return self._channel.send_rest(timeout_s)
 
-    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog | None] | None:
+    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog] | None:
         """Return the next message (number of the call and what it is about), None if there is none in time.
 
         Raises:
