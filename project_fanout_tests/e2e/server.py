@@ -157,7 +157,7 @@ class DagsterDev:
         return found
 
     def stop(self) -> list[int]:
-        """End the server as Ctrl-C does; return the processes that outlived it by 30 s, after killing them."""
+        """End the server as Ctrl-C does; return what outlived it by 30 s, after killing that."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
         try:

@@ -1,13 +1,15 @@
 """What a user sees and does in the browser."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
+import duckdb
 from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
-from project_fanout_tests.e2e.server import DagsterDev, wait_for
+from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
 
 LOCATION = "project_fanout"
 RUN_LIMIT_MS = 300_000
@@ -18,14 +20,14 @@ PARAMS = ("output_dir", "formats", "widths", "quality")
 def visit(page: Page, url: str) -> None:
     """Go to *url*; Dagster's invitation to its newsletter, which covers the first page, is declined."""
     skip = page.get_by_role("button", name="Skip", exact=True)
-    page.add_locator_handler(skip, lambda: skip.click())
+    page.add_locator_handler(skip, skip.click)
     page.goto(url)
 
 
 def test_photographs_are_rendered_by_clicking(
     project_server: DagsterDev, page: Page, screenshots: Path
 ) -> None:
-    """Materialize all: the run succeeds, has one step per photograph, and the three assets have values."""
+    """Materialize all: the run succeeds, has one step per photograph, and README's query finds the tables."""
     visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("link", name="View", exact=True).or_(
@@ -42,6 +44,12 @@ def test_photographs_are_rendered_by_clicking(
     for photograph, step in zip(PHOTOGRAPHS, steps, strict=True):
         assert photograph in step
         expect(page.get_by_text(step, exact=True).first).to_be_attached()
+
+    with duckdb.connect(str(project_server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
+        for query in re.findall(
+            r"^```sql\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        ):
+            assert tables.execute(query).fetchall()
 
     for asset in ("image_catalog", "web_renditions", "renditions_report"):
         visit(page, f"{project_server.url}/assets/{asset}")
