@@ -2,10 +2,14 @@
 
 from project_fanout.engine.model import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy, available_cpus
+from project_fanout.engine.pool import InlinePool
+from project_fanout.engine.process_pool import ProcessPool
 
 __all__ = [
     "Fanout",
     "FanoutPolicy",
+    "InlinePool",
+    "ProcessPool",
     "Record",
     "RecordOutcome",
     "Unit",

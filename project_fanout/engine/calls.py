@@ -83,4 +83,4 @@ class UnitPool(Protocol):
         """
 
     def close(self) -> None:
-        """Kill what runs and wait until no worker is left. Calls not yet replied to end as cancelled futures."""
+        """Kill what runs and wait until no worker is left; calls without a reply end as cancelled futures."""

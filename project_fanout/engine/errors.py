@@ -6,7 +6,7 @@ class FanoutError(Exception):
 
 
 class FanoutDefinitionError(FanoutError):
-    """A fan-out is declared wrongly: a stage, parameter, policy or asset argument. Raised when it is built."""
+    """A fan-out is declared wrongly: a stage, param, policy or asset argument. Raised when it is built."""
 
 
 class InvalidRecordError(FanoutError):

@@ -1,6 +1,7 @@
 """The nouns of a fan-out: units, records, and what became of them."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -84,7 +85,7 @@ class Fanout:
 def checked_units(units: object, owner: str) -> tuple[Unit, ...]:
     """Return *units* as a tuple of `Unit` with distinct keys, else raise `InvalidRecordError`."""
     try:
-        checked = tuple(units)  # type: ignore[arg-type]  # the error below is what a wrong type gets
+        checked: tuple[Any, ...] = tuple(units)  # type: ignore[arg-type]  # an error below says it
     except TypeError:
         raise InvalidRecordError(
             f"The units of {owner} are {units!r}: give a list of Unit(key, payload)."
@@ -198,7 +199,7 @@ def _not_json(value: object, path: str, depth: int = 0) -> str | None:
             if found := _not_json(item, f"{path}[{index}]", depth + 1):
                 return found
         return None
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and (math.isnan(value) or value in (float("inf"), float("-inf"))):
         return f"{path} is {value!r}, which is not JSON; use None or text"
     if value is None or isinstance(value, (str, int, float, bool)):
         return None

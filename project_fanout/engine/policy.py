@@ -43,7 +43,9 @@ class FanoutPolicy:
         ge=0,
     )
     unit_timeout_s: float | None = _setting(
-        None, "Seconds that one attempt of a unit may take; then its worker is killed. Default: no limit.", gt=0
+        None,
+        "Seconds that one attempt of a unit may take; then its worker is killed. Default: no limit.",
+        gt=0,
     )
     max_failed_ratio: float = _setting(
         0.0,
@@ -53,7 +55,8 @@ class FanoutPolicy:
         le=1,
     )
     fail_fast: bool = _setting(
-        False, "Stop handing out units of a record once max_failed_ratio is out of its reach."
+        default=False,
+        description="Stop handing out units of a record once max_failed_ratio is out of its reach.",
     )
     records_per_step: int = _setting(
         1, "Records that share one mapped step; more than 1 for very small records.", ge=1
@@ -108,7 +111,8 @@ def _problem(setting: Any, value: object) -> str | None:
         return None if value in accepted else f"{setting.name} is {value!r}, accepted: {', '.join(accepted)}"
     numeric = (int, float) if accepted is float else (accepted,)
     if not isinstance(value, numeric) or (accepted is not bool and isinstance(value, bool)):
-        return f"{setting.name} is {value!r}, accepted: {accepted.__name__} {bounds_text(setting.metadata)}".rstrip()
+        wanted = f"{accepted.__name__} {bounds_text(setting.metadata)}".rstrip()
+        return f"{setting.name} is {value!r}, accepted: {wanted}"
     low, above, high = (setting.metadata.get(name) for name in ("ge", "gt", "le"))
     number: Any = value
     if (

@@ -1,0 +1,71 @@
+# `make help` lists what there is. Every target sets itself up in .venv; nothing else is needed
+# than make and Python 3.10 to 3.13.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Without cached bytecode every process that Dagster starts takes 2.5 times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+# The interpreter that .venv is made with: the first one here that is 3.10 to 3.13.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.10; do \
+    "$$each" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+    && echo "$$each" && exit; done; echo python3)
+
+BIN := .venv/bin
+# One stamp per interpreter, so that another PYTHON makes another .venv.
+STAMP := .venv/.installed-$(shell "$(PYTHON)" -c 'import platform; print(platform.python_version())' 2>/dev/null)
+INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
+
+# Never the DAGSTER_HOME of the shell: the demo's runs do not belong in it.
+override export DAGSTER_HOME := $(CURDIR)/.dagster_home
+LOG := output/demo.log
+
+.PHONY: help demo dev test lint format bench clean home
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) home ## convert the shipped photographs and say what came out
+	@mkdir -p $(dir $(LOG))
+	@echo "Running images_job, a minute at most (log: $(LOG))"
+	@$(BIN)/dagster job execute --module-name project_fanout.definitions --job images_job >$(LOG) 2>&1 || \
+	    { status=$$?; tail -n 40 $(LOG); echo "images_job failed; the whole log is in $(LOG)"; exit $$status; }
+	@$(BIN)/python -m project_fanout.images
+
+dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
+	@$(BIN)/dagster dev
+
+test: $(STAMP) ## run every test; PYTEST="-k name" runs some
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
+	@$(BIN)/python -m pytest $(PYTEST)
+
+lint: $(STAMP) ## check format, style, import rules and types
+	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'."; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## rewrite the code in the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+bench: $(STAMP) ## run the benchmarks and print their tables
+	@set -- benchmarks/bench_*.py; [ -e "$$1" ] || { echo "benchmarks/ holds no bench_*.py"; exit 1; }; \
+	    $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'; \
+	    for each in "$$@"; do echo "== $$each"; $(BIN)/python "$$each"; done
+
+clean: ## remove .venv, caches, and everything that demo and dev have made
+	@rm -rf .venv .venv-install.log .debian-packages.log output .dagster_home .tmp_dagster_home_* \
+	    build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find project_fanout project_fanout_tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+home:
+	@mkdir -p .dagster_home
+	@cp -f dagster.yaml .dagster_home/dagster.yaml
+
+$(STAMP): $(INPUTS)
+	@.ci/venv "$(PYTHON)" dev
+	@touch $@

@@ -1,0 +1,86 @@
+"""The pool that is no pool: units run where they are submitted."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import nullcontext
+from types import TracebackType
+
+from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.errors import PoolClosedError
+from project_fanout.engine.execute import MAX_RESULT_BYTES, execute
+from project_fanout.engine.logs import relayed_logs
+from project_fanout.engine.model import UnitError
+
+
+class InlinePool:
+    """Runs each unit in the thread that submits it, with the same outcome as in a `ProcessPool`.
+
+    For tests, for debugging, and for units too short to be worth the way to another process. What it
+    cannot do is to outlive a unit that ends the process, or to stop one: a unit over its deadline is
+    timed_out when it returns. An interrupt of the main thread (Ctrl-C) interrupts *submit*. Several
+    threads that submit at once run their units at once.
+
+    Args:
+        max_result_bytes: longest result of a unit, as JSON text.
+        log_level: units' log records of this level and up reach *on_log*. Records of threads that a unit
+            starts do not.
+    """
+
+    def __init__(self, *, max_result_bytes: int = MAX_RESULT_BYTES, log_level: int = logging.INFO) -> None:
+        self._max_result_bytes = max_result_bytes
+        self._log_level = log_level
+        self._closed = False
+
+    @property
+    def workers(self) -> int:
+        """How many units run at once: one for each thread that submits."""
+        return 1
+
+    def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
+        """Run *call* and return a future that has ended; see `UnitPool.submit`.
+
+        Raises:
+            PoolClosedError: the pool has been closed.
+        """
+        if self._closed:
+            raise PoolClosedError(
+                f"Unit {call.unit_key!r} was handed to a pool that has been closed: submit inside the pool's "
+                "`with` block, or make a new pool."
+            )
+        future: Future[UnitReply] = Future()
+        future.set_running_or_notify_cancel()
+        future.set_result(self._reply(call, on_log))
+        return future
+
+    def close(self) -> None:
+        """Refuse further calls; there is nothing to wait for."""
+        self._closed = True
+
+    def __enter__(self) -> "InlinePool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reply(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None) -> UnitReply:
+        relaying = (
+            relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else nullcontext()
+        )
+        with relaying:
+            reply = execute(
+                call,
+                max_result_bytes=self._max_result_bytes,
+                # Signals reach the main thread only: in any other it is the unit that raised.
+                interruptible=threading.current_thread() is threading.main_thread(),
+            )
+        if call.timeout_s is None or reply.seconds <= call.timeout_s:
+            return reply
+        message = (
+            f"it returned after {reply.seconds:.3g} s, past its deadline of {call.timeout_s:g} s; "
+            "an inline pool cannot stop a unit"
+        )
+        return UnitReply("timed_out", reply.seconds, error=UnitError("TimeoutError", message))

@@ -1,0 +1,103 @@
+"""The process that a `ProcessPool` runs units in: `main` is all that it imports before its first call."""
+
+import faulthandler
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from typing import Any
+
+from project_fanout.engine.board import Board
+from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.execute import execute
+from project_fanout.engine.logs import relayed_logs
+from project_fanout.engine.wire import Channel
+
+# Importing a stage's module is not the unit's own work, but must not last for ever either.
+_IMPORT_GRACE_S = 60.0
+
+
+def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
+    """Serve calls from the socket until the pool closes it."""
+    settings: dict[str, Any] = json.loads(settings_json)
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for fd in (socket_fd, board_fd):
+        os.set_inheritable(fd, False)
+    logging.getLogger().setLevel(settings["log_level"])
+    if settings["memory_limit_mb"] is not None:
+        _limit_memory(settings["memory_limit_mb"])
+    worker = _Worker(Channel(socket.socket(fileno=socket_fd)), Board(board_fd), settings)
+    try:
+        worker.serve()
+    except EOFError:
+        pass
+    # The pool is gone: whatever threads and exit handlers the units have left must not keep the process.
+    os._exit(0)
+
+
+class _Worker:
+    def __init__(self, channel: Channel, board: Board, settings: dict[str, Any]) -> None:
+        self._channel = channel
+        self._board = board
+        self._settings = settings
+        self._sending = threading.Lock()
+        self._alone = True
+        # A process that a unit forks must neither speak for this worker nor keep its socket open: the
+        # pool takes the end of the socket for the end of the worker.
+        os.register_at_fork(after_in_child=self._leave)
+
+    def serve(self) -> None:
+        self._board.come_up()
+        while True:
+            calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
+            for number, call, wants_logs in calls:
+                if self._board.start(number, _IMPORT_GRACE_S):
+                    self._send((number, self._run(number, call, wants_logs)))
+
+    def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
+        def relay(log: UnitLog) -> None:
+            self._send((number, log))
+
+        relaying = relayed_logs(call, self._settings["log_level"], relay) if wants_logs else nullcontext()
+        with relaying:
+            reply = execute(
+                call,
+                max_result_bytes=self._settings["max_result_bytes"],
+                on_loaded=self._board.count_from_now,
+            )
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        limit = self._settings["memory_limit_mb"]
+        if limit is not None and reply.error and reply.error.type == "MemoryError":
+            message = f"{reply.error.message} (memory_limit_mb of the pool is {limit})".strip()
+            reply = replace(reply, error=replace(reply.error, message=message))
+        return reply
+
+    def _send(self, message: tuple[int, UnitReply | UnitLog]) -> None:
+        if not self._alone:
+            # A forked child that returned from the unit: it is not the worker and must not go on as one.
+            if not isinstance(message[1], UnitLog):
+                os._exit(0)
+            return
+        with self._sending:
+            self._channel.send(message)
+
+    def _leave(self) -> None:
+        self._alone = False
+        self._channel.close()
+
+
+def _limit_memory(megabytes: int) -> None:
+    import resource
+
+    # RLIMIT_DATA counts private writable memory, as Linux accounts it: not shared libraries and not
+    # address space that is only reserved, which make RLIMIT_AS refuse programs that use little.
+    limit = megabytes * 1024 * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -1,0 +1,171 @@
+"""`dagster dev` as a user starts it: a process of its own, asked over HTTP, ended without a trace."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+ROOT = Path(__file__).parents[2]
+MARK = "PROJECT_FANOUT_TEST_SERVER"
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
+T = TypeVar("T")
+
+RUNS = """{ runsOrError { ... on Runs { results {
+    runId status jobName tags { key value } stepStats { stepKey status }
+} } } }"""
+ERRORS = """query Errors($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+    ... on MessageEvent { stepKey message } ... on ErrorEvent { error { message causes { message } } }
+} } } }"""
+LAUNCH = """mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+} }"""
+
+
+def wait_for(event: Callable[[], T], what: str, timeout_s: float = 120) -> T:
+    """Return the first true value of *event*; after *timeout_s* fail, saying *what* did not happen."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := event()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {timeout_s:g} s; last seen: {value!r}")
+        time.sleep(0.2)
+    return value
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return the environment of a user's shell with DAGSTER_HOME set to *home*, and this tree importable."""
+    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONPATH": search}
+
+
+class DagsterDev:
+    """A running `dagster dev`.
+
+    Args:
+        targets: the command line arguments that name the code locations.
+        folder: an empty folder that it runs in; its DAGSTER_HOME and its log are made there.
+    """
+
+    def __init__(self, targets: Sequence[str], folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "dagster_home"
+        self.home.mkdir()
+        self.log = folder / "dagster_dev.log"
+        self.mark = f"{MARK}={uuid.uuid4().hex}"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "dagster",
+                    "dev",
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    str(port),
+                    *targets,
+                ],
+                env={**environment(self.home), MARK: self.mark.partition("=")[2]},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            wait_for(self._answers, f"dagster dev answers on {self.url}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def _answers(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(
+                f"dagster dev ended with {self.process.returncode}:\n{self.log.read_text()[-4000:]}"
+            )
+        try:
+            with urlopen(f"{self.url}/server_info", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except (URLError, TimeoutError, ConnectionError):
+            return False
+
+    def ask(self, query: str, **variables: object) -> dict[str, Any]:
+        """Return the data that GraphQL answers to *query*."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = Request(f"{self.url}/graphql", body, {"Content-Type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            reply: dict[str, Any] = json.load(answer)
+        assert "errors" not in reply, reply["errors"]
+        data: dict[str, Any] = reply["data"]
+        return data
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return all runs, the newest first."""
+        found: list[dict[str, Any]] = self.ask(RUNS)["runsOrError"]["results"]
+        return found
+
+    def launch(self, location: str, job: str, run_config: Mapping[str, object]) -> str:
+        """Launch *job* of a code location as the UI does, and return the run's id."""
+        selector = {
+            "repositoryLocationName": location,
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
+        params = {"selector": selector, "runConfigData": run_config}
+        reply = self.ask(LAUNCH, params=params)["launchRun"]
+        assert reply["__typename"] == "LaunchRunSuccess", reply
+        return str(reply["run"]["runId"])
+
+    def succeeded(self, run_id: str, timeout_s: float = 300) -> dict[str, Any]:
+        """Wait until a run has ended, fail with its errors unless it succeeded, and return it."""
+
+        def ended() -> dict[str, Any] | None:
+            (run,) = (run for run in self.runs() if run["runId"] == run_id)
+            return run if run["status"] in ENDED else None
+
+        run = wait_for(ended, f"run {run_id} ends", timeout_s)
+        if run["status"] != "SUCCESS":
+            events = self.ask(ERRORS, id=run_id)["logsForRun"]["events"]
+            raise AssertionError(
+                "\n".join([run["status"], *(str(each) for each in events if each.get("error"))])
+            )
+        return run
+
+    def processes(self) -> list[int]:
+        """Return the processes that this server started, also those whose parent is gone."""
+        found = []
+        for each in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = (each / "environ").read_bytes().split(b"\0")
+                zombie = (each / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                continue  # it has ended meanwhile, or is another user's
+            if self.mark.encode() in variables and not zombie:
+                found.append(int(each.name))
+        return found
+
+    def stop(self) -> list[int]:
+        """End the server as Ctrl-C does; return what outlived it by 30 s, after killing that."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+        try:
+            wait_for(lambda: self.process.poll() is not None and not self.processes(), "all of it ends", 30)
+        except TimeoutError:
+            left = self.processes()
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+            return left
+        return []

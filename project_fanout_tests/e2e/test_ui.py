@@ -1,0 +1,121 @@
+"""What a user sees and does in the browser."""
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+
+import duckdb
+from playwright.sync_api import Page, expect
+
+from project_fanout.engine import FanoutPolicy
+from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
+
+LOCATION = "project_fanout"
+RUN_LIMIT_MS = 300_000
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket")
+PARAMS = ("output_dir", "formats", "widths", "quality")
+
+
+def visit(page: Page, url: str) -> None:
+    """Go to *url*; Dagster's invitation to its newsletter, which covers the first page, is declined."""
+    skip = page.get_by_role("button", name="Skip", exact=True)
+    page.add_locator_handler(skip, skip.click)
+    page.goto(url)
+
+
+def test_photographs_are_rendered_by_clicking(
+    project_server: DagsterDev, page: Page, screenshots: Path
+) -> None:
+    """Materialize all: the run succeeds, has one step per photograph, and README's query finds the tables."""
+    visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("link", name="View", exact=True).or_(
+        page.get_by_role("button", name="View", exact=True)
+    ).click()
+    page.wait_for_url("**/runs/*")
+    run_id = page.url.rpartition("/")[2]
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_LIMIT_MS)
+    page.screenshot(path=screenshots / "run.png")
+
+    run = project_server.succeeded(run_id)
+    steps = sorted(step["stepKey"] for step in run["stepStats"] if "process_record[" in step["stepKey"])
+    assert len(steps) == len(PHOTOGRAPHS)
+    for photograph, step in zip(PHOTOGRAPHS, steps, strict=True):
+        assert photograph in step
+        expect(page.get_by_text(step, exact=True).first).to_be_attached()
+
+    with duckdb.connect(str(project_server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
+        for query in re.findall(
+            r"^```sql\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+        ):
+            assert tables.execute(query).fetchall()
+
+    for asset in ("image_catalog", "web_renditions", "renditions_report"):
+        visit(page, f"{project_server.url}/assets/{asset}")
+        expect(page.get_by_text("Never materialized")).to_have_count(0)
+        expect(page.get_by_text("Latest materialization")).to_be_visible()
+        expect(page.get_by_text(run_id[:8]).first).to_be_visible()
+        page.screenshot(path=screenshots / f"asset_{asset}.png", full_page=True)
+    visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    expect(page.get_by_text("renditions_report").first).to_be_visible()
+    page.screenshot(path=screenshots / "lineage.png")
+
+
+def test_the_launchpad_explains_every_setting(
+    project_server: DagsterDev, page: Page, screenshots: Path
+) -> None:
+    """Each param and each field of the policy is shown with what it does, its default and its bounds."""
+    visit(page, f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
+    hint = page.get_by_text("to show auto-completions inline")
+    schema = page.locator("div", has=hint).last
+
+    def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
+        """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
+        page.locator(".CodeMirror-line").get_by_text(f"{setting}:", exact=True).click()
+        for name in names:
+            expect(schema).to_contain_text(f"{name}?:")
+        page.screenshot(path=screenshots / f"launchpad_{setting}.png")
+        comments: dict[str, str] = {}
+        comment = ""
+        for line in map(str.strip, schema.inner_text().splitlines()):
+            if line.startswith("/*"):
+                comment = line
+            elif "?: " in line or ": " in line:
+                comments[line.partition(":")[0].rstrip("?")] = comment
+                comment = ""
+        return comments
+
+    policy = explained("policy", tuple(each.name for each in fields(FanoutPolicy)))
+    for each in fields(FanoutPolicy):
+        assert each.metadata["description"] in policy[each.name]
+    params = explained("params", PARAMS)
+    for name in PARAMS:
+        assert "Default" in params[name], name
+
+
+def test_a_tick_of_the_schedule_makes_a_run(
+    dagster_dev: Callable[..., DagsterDev], page: Page, screenshots: Path
+) -> None:
+    """The schedule is off until it is switched on; then its tick makes a run, and the run succeeds."""
+    server = dagster_dev("--module-name", "project_fanout_tests.e2e.locations.every_minute")
+    visit(page, f"{server.url}/automation")
+    expect(page.get_by_text("daily_images")).to_be_visible()
+    switch = page.locator("label[class*=Switch]").last
+    expect(switch.locator("input")).not_to_be_checked()
+    switch.click()
+    expect(switch.locator("input")).to_be_checked()
+
+    # A tick is due within a minute, and the daemon looks for one every few seconds.
+    run = wait_for(lambda: next(iter(server.runs()), None), "a tick launches a run", 150)
+    switch.click()
+    expect(switch.locator("input")).not_to_be_checked()
+    page.screenshot(path=screenshots / "schedule.png")
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert tags["dagster/schedule_name"] == "daily_images"
+    assert run["jobName"] == "images_job"
+    server.succeeded(run["runId"])
+
+    visit(page, f"{server.url}/runs")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    page.screenshot(path=screenshots / "runs.png")

@@ -1,0 +1,71 @@
+"""What a pool worker carries, however its run was started."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+
+from project_fanout_tests.e2e.locations.workers import defs
+from project_fanout_tests.e2e.server import DagsterDev, environment
+
+MODULE = "project_fanout_tests.e2e.locations.workers"
+
+
+def stored_imports(home: Path) -> pd.DataFrame:
+    """Return the table that the run left in *home*."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        table: pd.DataFrame = defs.load_asset_value("worker_imports", instance=instance)
+    return table
+
+
+def check_imports(table: pd.DataFrame) -> None:
+    """Assert that all six units ran and that none found a module of Dagster beside its own."""
+    assert table["status"].tolist() == ["succeeded"] * 6
+    assert table["modules"].min() > 0
+    assert table["dagster"].tolist() == [[]] * 6
+
+
+def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) -> None:
+    """`dagster job execute`, all steps in its process, whose __main__ is Dagster: workers do not load it."""
+    home = tmp_path / "dagster_home"
+    home.mkdir()
+    config = tmp_path / "in_process.yaml"
+    config.write_text("execution: {config: {in_process: {}}}")
+
+    run = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dagster",
+            "job",
+            "execute",
+            "-m",
+            MODULE,
+            "-j",
+            "workers_job",
+            "-c",
+            str(config),
+        ],
+        check=False,
+        env=environment(home),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+    assert run.returncode == 0, run.stderr[-4000:]
+    check_imports(stored_imports(home))
+
+
+def test_a_worker_of_a_run_under_dagster_dev_has_no_dagster(dagster_dev: Callable[..., DagsterDev]) -> None:
+    """A run that the UI's server launches, with Dagster's default executor: workers do not load Dagster."""
+    server = dagster_dev("--module-name", MODULE)
+
+    server.succeeded(server.launch(MODULE, "workers_job", {}))
+
+    check_imports(stored_imports(server.home))

@@ -1,0 +1,119 @@
+"""README says what is so: its code runs, and nothing that a user can set or run is missing from it."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from project_fanout.definitions import defs
+from project_fanout.engine import FanoutPolicy
+from project_fanout.engine.policy import ACCEPTED, bounds_text
+from project_fanout_tests.e2e.server import ROOT, environment
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    """Return the fenced blocks of README that are marked as *language*."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def named(text: str) -> None:
+    """Assert that README names *text* as code."""
+    assert re.search(rf"`[^`\n]*\b{re.escape(text)}\b[^`\n]*`", README), f"README does not name `{text}`"
+
+
+def test_the_python_examples_run(tmp_path: Path) -> None:
+    """Each Python block is a file with the name in its first line; together they are a passing test."""
+    files = []
+    for block in blocks("python"):
+        name = re.match(r"# (\w+\.py)\n", block)
+        assert name, f"the block says in its first line which file it is: {block[:80]!r}"
+        (tmp_path / name[1]).write_text(block)
+        files.append(name[1])
+    assert {"documents.py", "assets.py"} < set(files)
+
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f for f in files if "test" in f)],
+        check=False,
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert re.search(r"\b[1-9]\d* passed", run.stdout)
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_the_run_config_is_accepted(block: str) -> None:
+    """The run config shown is one that images_job takes."""
+    assert dg.validate_run_config(defs.resolve_job_def("images_job"), yaml.safe_load(block))
+
+
+def test_the_make_targets_exist() -> None:
+    """Each `make` command shown is a target of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text()
+    targets = re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)", "\n".join(blocks("bash")))
+    assert {"demo", "dev"} <= set(targets)
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+
+
+def accepted(name: str, metadata: Any) -> str:
+    """Say what a policy field accepts, as the table in README does."""
+    kind = ACCEPTED[name]
+    words = ", ".join(kind) if isinstance(kind, tuple) else kind.__name__
+    return f"{words}, {bounds_text(metadata)}".rstrip(", ")
+
+
+@pytest.mark.parametrize("field", fields(FanoutPolicy), ids=lambda field: field.name)
+def test_the_policy_table_is_current(field: Any) -> None:
+    """The table has a row for each field of FanoutPolicy, with its default and what it accepts."""
+    default = "none" if field.default is None else str(field.default).lower()
+    row = f"| `{field.name}` | {default} | {accepted(field.name, field.metadata)} | "
+    row += f"{field.metadata['description']} |"
+    assert row in README.splitlines()
+
+
+def test_every_asset_job_and_schedule_is_named() -> None:
+    """README names each asset, job, schedule and check that the code location holds."""
+    repository = defs.get_repository_def()
+    for key in repository.asset_graph.get_all_asset_keys():
+        named(key.to_user_string())
+    for job in repository.get_all_jobs():
+        if not job.name.startswith("__"):
+            named(job.name)
+    for schedule in repository.schedule_defs:
+        named(schedule.name)
+    for check in repository.asset_graph.asset_check_keys:
+        named(check.name)
+
+
+def test_every_param_is_named() -> None:
+    """README names each param that an asset takes in its run config."""
+    shown = "\n".join([*blocks("yaml"), README])
+    for each in defs.resolve_job_def("images_job").graph.node_defs:
+        schema = each.config_schema.config_type if each.has_config_field else None
+        params = getattr(schema, "fields", {}).get("params")
+        for name in params.config_type.fields if params else ():
+            assert re.search(rf"\b{name}\b", shown), f"README does not name the param {name}"
+
+
+def test_the_troubleshooting_table_quotes_real_errors() -> None:
+    """Each error text in the table is one that the project prints, and the table is in their order."""
+    table = README.partition("## Troubleshooting")[2]
+    quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    assert quoted == sorted(quoted, key=str.lower)
+    sources = [*(ROOT / "project_fanout").rglob("*.py"), *(ROOT / ".ci").iterdir()]
+    printed = "\n".join(path.read_text() for path in sources)
+    assert [text for text in quoted if text not in printed] == []
