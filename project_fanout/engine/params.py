@@ -155,7 +155,9 @@ class Params:
         )
 
     def _takes(self) -> str:
-        return f"accepted: {', '.join(self._by_name)}" if self._by_name else "accepted: none, it takes no params"
+        return (
+            f"accepted: {', '.join(self._by_name)}" if self._by_name else "accepted: none, it takes no params"
+        )
 
 
 def _params_of(function: Callable[..., Any]) -> list[Param]:
@@ -178,7 +180,13 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
                     "cannot hold; use text, numbers, booleans, lists, dicts, dataclasses or pydantic models."
                 ) from None
             found.append(
-                Param(parameter.name, annotation, parameter.default, _description(annotation), (function.__name__,))
+                Param(
+                    parameter.name,
+                    annotation,
+                    parameter.default,
+                    _description(annotation),
+                    (function.__name__,),
+                )
             )
     return found
 

@@ -31,12 +31,16 @@ def describe_stage(function: object) -> Stage:
         FanoutDefinitionError: *function* is not a function that a worker process can import by name
             and call as `stage(unit, **params)`.
     """
-    remedy = "Write it as `def stage(unit, *, param=default)` at the top level of a module that can be imported."
+    remedy = (
+        "Write it as `def stage(unit, *, param=default)` at the top level of a module that can be imported."
+    )
     if not inspect.isfunction(function):
         raise FanoutDefinitionError(f"{function!r} is not a stage: it is not a function. {remedy}")
     reference = f"{function.__module__}:{function.__qualname__}"
     if function.__name__ == "<lambda>":
-        raise FanoutDefinitionError(f"A lambda from {function.__module__} is not a stage: it has no name. {remedy}")
+        raise FanoutDefinitionError(
+            f"A lambda from {function.__module__} is not a stage: it has no name. {remedy}"
+        )
     if "<locals>" in function.__qualname__:
         raise FanoutDefinitionError(f"{reference} is not a stage: it is nested in a function. {remedy}")
     if function.__module__ == "__main__":

@@ -2,8 +2,10 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -21,7 +23,9 @@ from project_fanout.orchestration.run_config import RunConfig
 PARTITION_KEY = "partition_key"
 
 # One definition for all assets: a job refuses two resources of one key that are not the same object.
-_DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {UNIT_POOL: UnitPoolResource().get_resource_definition()}
+_DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {
+    UNIT_POOL: UnitPoolResource().get_resource_definition()
+}
 
 
 class FanoutAssetsDefinition(AssetsDefinition):
@@ -36,7 +40,16 @@ class FanoutAssetsDefinition(AssetsDefinition):
         attributes["resource_defs"] = {
             key: resource for key, resource in self.resource_defs.items() if key not in resource_defs
         }
-        return AssetsDefinition.with_resources(self.__class__(**attributes), resource_defs)
+        with _beta_parts_of_dagster():
+            return AssetsDefinition.with_resources(self.__class__(**attributes), resource_defs)
+
+
+@contextmanager
+def _beta_parts_of_dagster() -> Iterator[None]:
+    """Keep `resource_defs` and `execution_type`, which are beta in Dagster, from warning in every user's log."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 def build_fanout_asset(
@@ -129,32 +142,33 @@ def build_fanout_asset(
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
         check_specs=(
-            dg.AssetCheckSpec(COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."),
+            dg.AssetCheckSpec(
+                COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
+            ),
             *(check_specs or ()),
         ),
     )
-    decorated = dg.graph_asset(
-        name=name,
-        key_prefix=key_prefix,
-        description=description or inspect.getdoc(records),
-        ins={parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
-        config=dg.ConfigMapping(
-            config_fn=ops.config_of_ops, config_schema=run_config.schema(), receive_processed_config_values=True
-        ),
-        group_name=group_name,
-        metadata=metadata,
-        tags=tags,
-        kinds=set(kinds) if kinds else None,
-        owners=owners,
-        partitions_def=partitions_def,
-        backfill_policy=backfill_policy,
-        code_version=code_version,
-        automation_condition=automation_condition,
-        hooks=hooks,
-        check_specs=ops.check_specs,
-        resource_defs=_DEFAULT_RESOURCES,
-    )(ops.compose())
-    return FanoutAssetsDefinition(**decorated.get_attributes_dict())
+    with _beta_parts_of_dagster():
+        decorated = dg.graph_asset(
+            name=name,
+            key_prefix=key_prefix,
+            description=description or inspect.getdoc(records),
+            ins={parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
+            config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=run_config.schema()),
+            group_name=group_name,
+            metadata=metadata,
+            tags=tags,
+            kinds=set(kinds) if kinds else None,
+            owners=owners,
+            partitions_def=partitions_def,
+            backfill_policy=backfill_policy,
+            code_version=code_version,
+            automation_condition=automation_condition,
+            hooks=hooks,
+            check_specs=ops.check_specs,
+            resource_defs=_DEFAULT_RESOURCES,
+        )(ops.compose())
+        return FanoutAssetsDefinition(**decorated.get_attributes_dict())
 
 
 def _upstream(

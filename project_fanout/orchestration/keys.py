@@ -12,7 +12,18 @@ _HASH = 12
 _READABLE = LONGEST - _HASH - 1
 #: Names that Dagster refuses beside Python's keywords.
 _RESERVED = frozenset(
-    {"context", "conf", "config", "meta", "arg_dict", "dict", "input_arg_dict", "output_arg_dict", "int", "str"}
+    {
+        "context",
+        "conf",
+        "config",
+        "meta",
+        "arg_dict",
+        "dict",
+        "input_arg_dict",
+        "output_arg_dict",
+        "int",
+        "str",
+    }
     | {"float", "bool", "input", "output", "type"}
 )
 

@@ -125,7 +125,10 @@ class FanoutOps:
                     manifest[-1],
                     output_name="records",
                     mapping_key=batch_mapping_key(keys),
-                    metadata={"record_key": ", ".join(keys), "units": sum(len(record.units) for record in batch)},
+                    metadata={
+                        "record_key": ", ".join(keys),
+                        "units": sum(len(record.units) for record in batch),
+                    },
                 )
             if not manifest and settings.policy.on_empty == "fail":
                 raise NoRecordsError(
@@ -214,7 +217,12 @@ class FanoutOps:
 
         def log(record: UnitLog) -> None:
             context.log.log(
-                record.level, "[record %r, unit %r] %s: %s", record.record_key, record.unit_key, record.logger, record.message
+                record.level,
+                "[record %r, unit %r] %s: %s",
+                record.record_key,
+                record.unit_key,
+                record.logger,
+                record.message,
             )
 
         stage_run = StageRun(

@@ -82,21 +82,22 @@ def asset_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
 
 def failures_table(failed: Sequence[UnitOutcome]) -> dg.MarkdownMetadataValue:
     """Return the first failures as a Markdown table."""
-    return _table(failed[:_NAMED_FAILURES], ["record_key", "unit_key", "stage", "status", "attempts", "error"])
+    return _table(
+        failed[:_NAMED_FAILURES], ["record_key", "unit_key", "stage", "status", "attempts", "error"]
+    )
 
 
 def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMetadataValue:
-    rows = [
-        {column: _cell(getattr(each, column)) for column in columns}
-        for each in outcomes
-    ]
-    return dg.MetadataValue.md(pd.DataFrame(rows, columns=columns).to_markdown(index=False) or "")
+    rows = [{column: _cell(getattr(each, column)) for column in columns} for each in outcomes]
+    return dg.MetadataValue.md(
+        pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True) or ""
+    )
 
 
 def _cell(value: object) -> object:
     """Return *value* so that it stays in its cell: one line, at most 200 characters, no column marks."""
     if isinstance(value, float):
-        return round(value, 3)
+        return f"{value:.4g}"
     text = " ".join(str(value).split()).replace("|", "\\|")
     return text if len(text) <= 200 else f"{text[:199]}…"
 

@@ -42,7 +42,9 @@ class RunConfig:
                 description="The keyword arguments of the records and stage functions.",
             ),
             "policy": dg.Field(
-                dg.Shape({each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS}),
+                dg.Shape(
+                    {each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS}
+                ),
                 description="How this run fans out, instead of the asset's own policy.",
             ),
         }
@@ -149,4 +151,8 @@ def _enum(name: str, choices: tuple[str, ...]) -> dg.Enum:
     return dg.Enum(name, [dg.EnumValue(choice) for choice in choices])
 
 
-_POLICY_ENUMS = {name: _enum(f"fanout_{name}", accepted) for name, accepted in ACCEPTED.items() if isinstance(accepted, tuple)}
+_POLICY_ENUMS = {
+    name: _enum(f"fanout_{name}", accepted)
+    for name, accepted in ACCEPTED.items()
+    if isinstance(accepted, tuple)
+}
