@@ -144,9 +144,9 @@ class Params:
             return
         if not _same(known.annotation, found.annotation) or not _same(known.default, found.default):
             raise FanoutDefinitionError(
-                f"{known.taken_by[0]} and {found.taken_by[0]} both take the param {found.name!r} but declare it "
-                f"differently ({_declaration(known)} and {_declaration(found)}): one value goes to both, so "
-                "give them the same type and default, or different names."
+                f"{known.taken_by[0]} and {found.taken_by[0]} both take the param {found.name!r} but declare "
+                f"it differently ({_declaration(known)} and {_declaration(found)}): one value goes to both, "
+                "so give them the same type and default, or different names."
             )
         self._by_name[found.name] = replace(
             known,
@@ -165,8 +165,8 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
         raise FanoutDefinitionError(
-            f"The annotations of {function.__qualname__} cannot be read: {error}. Import that name at the top of "
-            f"{function.__module__}, not under TYPE_CHECKING."
+            f"The annotations of {function.__qualname__} cannot be read: {error}. Import that name at "
+            f"the top of {function.__module__}, not under TYPE_CHECKING."
         ) from error
     found = []
     for parameter in inspect.signature(function).parameters.values():
@@ -176,8 +176,8 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
                 TypeAdapter(annotation)
             except PydanticSchemaGenerationError:
                 raise FanoutDefinitionError(
-                    f"{function.__qualname__} takes {parameter.name}: {_type_name(annotation)}, which run config "
-                    "cannot hold; use text, numbers, booleans, lists, dicts, dataclasses or pydantic models."
+                    f"{function.__qualname__} takes {parameter.name}: {_type_name(annotation)}, which run "
+                    "config cannot hold; use text, numbers, booleans, lists, dicts or dataclasses."
                 ) from None
             found.append(
                 Param(
@@ -240,14 +240,13 @@ def _bounds(annotation: Any) -> list[str]:
     constraints: list[Any] = []
     for each in _metadata(annotation):
         constraints.extend(each.metadata if isinstance(each, FieldInfo) else [each])
-    words = []
-    for each in constraints:
-        if isinstance(each, annotated_types.Interval):
-            words.extend(_bounds(Annotated[(Any, *each)]))
-        for kind, wording in _WORDING.items():
-            if isinstance(each, kind):
-                words.append(wording.format(each))
-    return words
+    return [words for each in constraints for words in _words(each)]
+
+
+def _words(constraint: Any) -> list[str]:
+    if isinstance(constraint, annotated_types.GroupedMetadata):
+        return [words for each in constraint for words in _words(each)]
+    return [wording.format(constraint) for kind, wording in _WORDING.items() if isinstance(constraint, kind)]
 
 
 _WORDING: dict[Any, str] = {

@@ -36,10 +36,12 @@ class Progress:
 
     @classmethod
     def of(cls, record: Record) -> "Progress":
+        """Return a record before its first stage."""
         return cls(record.key, tuple(record.units))
 
     @property
     def waiting(self) -> tuple[Unit, ...]:
+        """The units that the next stage takes."""
         return tuple(leaf for leaf in self.leaves if isinstance(leaf, Unit))
 
     @property
@@ -94,6 +96,7 @@ class StageRun:
         return [self._merge(record, ended) for record in before]
 
     def call(self, job: "_Job", params: bytes) -> UnitCall:
+        """Return what the pool gets for one attempt of *job*."""
         return UnitCall(
             stage=self.stage.reference,
             record_key=job.record_key,
@@ -106,6 +109,7 @@ class StageRun:
         )
 
     def pickled_params(self) -> bytes:
+        """Return the stage's keyword arguments as its units' calls carry them."""
         return pickle.dumps({name: self.params[name] for name in self.stage.params})
 
     def _merge(self, record: Progress, ended: "Iterator[_Job]") -> Progress:
@@ -120,12 +124,12 @@ class StageRun:
             if job.reply is None:
                 leaves.append(leaf)
                 continue
-            leaves.extend(self._children(job, parent_of))
+            leaves.extend(self._children(job, job.reply, parent_of))
         return Progress(record.record_key, tuple(leaves))
 
-    def _children(self, job: "_Job", parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
-        reply = job.reply
-        assert reply is not None
+    def _children(
+        self, job: "_Job", reply: UnitReply, parent_of: dict[str, str]
+    ) -> Sequence[Unit | UnitOutcome]:
         if reply.status != "succeeded" or self.is_last:
             return [self._outcome(job, reply)]
         if reply.fanout is not None:
@@ -136,8 +140,9 @@ class StageRun:
             if child.key in parent_of:
                 error = UnitError(
                     "InvalidRecordError",
-                    f"It fans out to the unit key {child.key!r}, as {parent_of[child.key]!r} of the same record "
-                    f"does; unit keys are unique within a record and stage, so put the parent's key into them.",
+                    f"It fans out to the unit key {child.key!r}, as {parent_of[child.key]!r} of the same "
+                    "record does; unit keys are unique within a record and stage, so put the parent's key "
+                    "into them.",
                 )
                 return [self._outcome(job, replace(reply, status="failed", error=error))]
         parent_of.update((child.key, job.unit.key) for child in children)
@@ -197,7 +202,8 @@ class _Hand:
                 self._take_news()
         except CancelledError:
             raise PoolClosedError(
-                f"The pool was closed while stage {self.run.stage.name} ran; this happens when its run is cancelled."
+                f"The pool was closed while stage {self.run.stage.name} ran, as it is when "
+                "its run is cancelled."
             ) from None
 
     def _hand_out(self, params: bytes) -> None:
@@ -223,7 +229,7 @@ class _Hand:
             return 1
         if strategy == "parallel":
             return math.inf
-        # Two for each worker keep it busy while a reply travels; more would let one record hold up the others.
+        # Two for each worker keep it busy while a reply travels; more would let one record hold up others.
         return max(1, math.ceil(2 * self.run.pool.workers / self.run.tally.records_in_progress))
 
     def _take_news(self) -> None:
@@ -243,7 +249,9 @@ class _Hand:
     def _settle(self, job: _Job, reply: UnitReply) -> None:
         job.seconds += reply.seconds
         if reply.status == "succeeded" and reply.fanout is not None and self.run.is_last:
-            message = f"Stage {self.run.stage.name} returned a Fanout, but no stage follows it; add one to `stages`."
+            message = (
+                f"Stage {self.run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
+            )
             reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
             job.reply = reply
         elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:

@@ -45,7 +45,7 @@ def describe_stage(function: object) -> Stage:
         raise FanoutDefinitionError(f"{reference} is not a stage: it is nested in a function. {remedy}")
     if function.__module__ == "__main__":
         raise FanoutDefinitionError(
-            f"{reference} is not a stage: a worker process cannot import the script that was started. {remedy}"
+            f"{reference} is not a stage: a worker process cannot import the script itself. {remedy}"
         )
     if _find(function.__module__, function.__qualname__) is not function:
         raise FanoutDefinitionError(

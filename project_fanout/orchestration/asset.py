@@ -36,6 +36,7 @@ class FanoutAssetsDefinition(AssetsDefinition):
     """
 
     def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> "AssetsDefinition":
+        """Return the asset with *resource_defs*, which win over its own."""
         attributes = self.get_attributes_dict()
         attributes["resource_defs"] = {
             key: resource for key, resource in self.resource_defs.items() if key not in resource_defs
@@ -46,7 +47,7 @@ class FanoutAssetsDefinition(AssetsDefinition):
 
 @contextmanager
 def _beta_parts_of_dagster() -> Iterator[None]:
-    """Keep `resource_defs` and `execution_type`, which are beta in Dagster, from warning in every user's log."""
+    """Keep `resource_defs` and `execution_type`, which are beta in Dagster, from warning in users' logs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         yield
@@ -185,8 +186,8 @@ def _upstream(
     for parameter in parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise FanoutDefinitionError(
-                f"{where}: records takes {parameter}, which hides what it takes; name each upstream asset as a "
-                "positional and each param as a keyword-only parameter."
+                f"{where}: records takes {parameter}, which hides what it takes; name each upstream asset as "
+                "a positional and each param as a keyword-only parameter."
             )
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name == PARTITION_KEY:
             continue
@@ -196,7 +197,7 @@ def _upstream(
         upstream[parameter.name] = (hints.get(parameter.name, Any), asset_in)
     if unknown := [each for each in ins if each not in upstream]:
         raise FanoutDefinitionError(
-            f"{where}: ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of records "
-            f"({', '.join(upstream) or 'it has none'})."
+            f"{where}: ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "
+            f"records ({', '.join(upstream) or 'it has none'})."
         )
     return upstream

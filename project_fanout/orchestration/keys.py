@@ -29,7 +29,7 @@ _RESERVED = frozenset(
 
 
 def mapping_key(text: str) -> str:
-    """Return a mapping key for *text*: at most 63 of a-z, 0-9 and _, readable, and different for different texts.
+    """Return a mapping key for *text*: at most 63 of a-z, 0-9 and _, readable, and a different one for each.
 
     Text that is already such a name stays as it is; of anything else a readable form is followed by
     48 bits of its SHA-256. Capitals count as different because the file systems of macOS and

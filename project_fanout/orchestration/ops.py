@@ -96,7 +96,7 @@ class FanoutOps:
         """
         op = dg.op(
             name=f"{self.name}__{alias}",
-            config_schema={"params": dg.Permissive(), "policy": dg.Permissive()},
+            config_schema={"params": dict, "policy": dict},
             required_resource_keys={UNIT_POOL},
             **options,
         )
@@ -132,7 +132,8 @@ class FanoutOps:
                 )
             if not manifest and settings.policy.on_empty == "fail":
                 raise NoRecordsError(
-                    f"{self.records.__name__} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
+                    f"{self.records.__name__} found no record with {dict(settings.params)!r}, and on_empty "
+                    "is 'fail'."
                 )
             units = sum(len(record.leaves) for batch in manifest for record in batch)
             if len(self.stages) == 1:
@@ -254,8 +255,10 @@ class FanoutOps:
         missing = [record for record in expected if record.record_key not in ended]
         if missing:
             context.log.warning(
-                f"{len(missing)} of {len(expected)} records never ran in an earlier, interrupted run; running them now: "
-                + ", ".join(repr(record.record_key) for record in missing[:20])
+                "%s of %s records never ran in an earlier, interrupted run; running them now: %s",
+                len(missing),
+                len(expected),
+                ", ".join(repr(record.record_key) for record in missing[:20]),
             )
             advanced: Iterable[Progress] = missing
             for index in range(len(self.stages)):
@@ -273,7 +276,7 @@ class FanoutOps:
         if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
             first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
             if first:
-                context.log.error(f"Traceback of the first failure:\n{first}")
+                context.log.error("Traceback of the first failure:\n%s", first)
             text = failures_text(failed, total, policy.max_failed_ratio)
             if not_started:
                 text += f"\n{not_started} more units were not started, because fail_fast is on."
@@ -331,7 +334,8 @@ def _checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
     """
     if isinstance(found, (str, bytes, Record)) or not hasattr(found, "__iter__"):
         raise InvalidRecordError(
-            f"The records function returned {found!r}, a {type(found).__name__}: return or yield Record(key, units)."
+            f"The records function returned {found!r}, a {type(found).__name__}: return or yield "
+            "Record(key, units)."
         )
     checked = _checked_each(found)
     limit = policy.max_records
@@ -344,8 +348,8 @@ def _checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
                 within.append(record)
         if count > limit:
             raise TooManyRecordsError(
-                f"There are {count} records, and max_records is {limit}: raise max_records, or have the records "
-                "function find fewer. No unit has been started."
+                f"There are {count} records, and max_records is {limit}: raise max_records, or have the "
+                "records function find fewer. No unit has been started."
             )
         return within
     return list(checked) if isinstance(found, (list, tuple)) else checked
@@ -356,7 +360,8 @@ def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
     for record in found:
         if not isinstance(record, Record):
             raise InvalidRecordError(
-                f"The records function gave {record!r}, a {type(record).__name__}: return or yield Record(key, units)."
+                f"The records function gave {record!r}, a {type(record).__name__}: return or yield "
+                "Record(key, units)."
             )
         if record.key in seen:
             raise InvalidRecordError(

@@ -38,8 +38,10 @@ def outcome_frame(records: Sequence[RecordOutcome]) -> pd.DataFrame:
         "error": [None if each.error is None else str(each.error) for each in outcomes],
     }
     columns.update((name, [result.get(name) for result in results]) for name in fields)
-    frame = pd.DataFrame(columns)
-    return frame.astype({"attempts": "int64", "seconds": "float64", "error": "object"})
+    frame: pd.DataFrame = pd.DataFrame(columns).astype(
+        {"attempts": "int64", "seconds": "float64", "error": "object"}
+    )
+    return frame
 
 
 def _fields(outcome: UnitOutcome) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMe
 def _cell(value: object) -> object:
     """Return *value* so that it stays in its cell: one line, at most 200 characters, no column marks."""
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.4f}"
     text = " ".join(str(value).split()).replace("|", "\\|")
     return text if len(text) <= 200 else f"{text[:199]}…"
 
@@ -105,8 +107,10 @@ def _cell(value: object) -> object:
 def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: float) -> str:
     """Return the message of a run that fails: the counts, then record, unit and error of the first 20."""
     lines = [
-        f"{len(failed)} of {total} units ({len(failed) / total:.1%}) ended without success, and "
-        f"max_failed_ratio allows {max_failed_ratio:.1%}:"
+        (
+            f"{len(failed)} of {total} units ended without success ({len(failed) / total:.1%}, "
+            f"max_failed_ratio allows {max_failed_ratio:.1%}):"
+        ),
     ]
     lines += [
         f"- record {each.record_key!r}, unit {each.unit_key!r}, stage {each.stage}: {each.status} after "

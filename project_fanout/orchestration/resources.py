@@ -24,7 +24,7 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
 
     kind: Literal["process", "inline"] = Field(
         default="process",
-        description="process: units run in worker processes. inline: in the thread of their step, for debugging.",
+        description="process: units run in worker processes. inline: in the thread of their step.",
     )
     max_workers: int | None = Field(
         default=None,
@@ -34,19 +34,21 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
     memory_limit_mb: int | None = Field(
         default=None,
         ge=1,
-        description="Memory that one worker may use, in MiB; a unit that wants more fails. Default: no limit.",
+        description="MiB of memory that one worker may use; a unit that wants more fails. Default: no limit.",
     )
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _pool: UnitPool | None = PrivateAttr(default=None)
     _tallies: dict[str, Tally] = PrivateAttr(default_factory=dict)
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # Dagster's signature
+        """Begin a run: no pool yet, all counts at zero."""
         self._lock = threading.Lock()
         self._pool = None
         self._tallies = {}
 
-    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # see above
+        """End a run: no worker is left."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:

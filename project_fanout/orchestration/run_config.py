@@ -38,13 +38,11 @@ class RunConfig:
         """Return the Dagster config schema, with description, bounds and default of every field."""
         return {
             "params": dg.Field(
-                dg.Shape({param.name: _param_field(self.name, param) for param in self.params}),
+                {param.name: _param_field(self.name, param) for param in self.params},
                 description="The keyword arguments of the records and stage functions.",
             ),
             "policy": dg.Field(
-                dg.Shape(
-                    {each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS}
-                ),
+                {each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS},
                 description="How this run fans out, instead of the asset's own policy.",
             ),
         }
@@ -113,7 +111,7 @@ def _config_type(name: str, annotation: Any, *, optional: bool = False) -> Any:
     if origin is list:
         return dg.Array(_config_type(name, get_args(annotation)[0]))
     if origin is dict or annotation is dict:
-        return dg.Permissive()
+        return dict
     if origin in (typing.Union, types.UnionType) and type(None) in get_args(annotation):
         return dg.Noneable(_config_type(name, _without_none(annotation)))
     return dg.Any
