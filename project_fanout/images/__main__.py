@@ -21,8 +21,9 @@ def summary(database: Path) -> str:
     if not database.is_file():
         raise FileNotFoundError(f"{database} does not exist")
     with duckdb.connect(str(database), read_only=True) as connection:
-        renditions = connection.execute("select * from web_renditions").df()
-        report = connection.execute("select * from renditions_report").df()
+        # With its schema, so that DuckDB does not take a Python variable of that name for the table.
+        renditions = connection.execute("select * from public.web_renditions").df()
+        report = connection.execute("select * from public.renditions_report").df()
     made = renditions[renditions["status"] == "succeeded"]
     failed = len(renditions) - len(made)
     missing = f"; {failed} failed" if failed else ""

@@ -1,6 +1,6 @@
 """The assets of the images workload: catalogue, renditions, report."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 import pandas as pd
@@ -73,7 +73,7 @@ def markdown(frame: pd.DataFrame) -> dg.MetadataValue:
 )
 def image_catalog(
     context: dg.AssetExecutionContext, config: ImageCatalogConfig
-) -> dg.MaterializeResult[pd.DataFrame]:
+) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
     """The pictures in a folder: one row per file, read to its last pixel.
 
     A file that cannot be rendered keeps its row, with the reason in `problem`: downstream it counts
@@ -83,8 +83,8 @@ def image_catalog(
     for picture in catalog.unreadable[:_SHOWN]:
         context.log.warning("%s: %s", picture.file, picture.problem)
     unreadable = tables.catalog_table(catalog.unreadable)[["file", "problem"]]
-    return dg.MaterializeResult(
-        value=tables.catalog_table(catalog.pictures),
+    yield dg.Output(
+        tables.catalog_table(catalog.pictures),
         metadata={
             "source_dir": dg.MetadataValue.path(str(catalog.source_dir)),
             "readable": len(catalog.readable),
@@ -92,15 +92,13 @@ def image_catalog(
             "unreadable_pictures": markdown(unreadable),
             "ignored_files": ", ".join(catalog.ignored[:_SHOWN]) or "none",
         },
-        check_results=[
-            dg.AssetCheckResult(
-                check_name=ALL_READABLE,
-                passed=unreadable.empty,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{len(unreadable)} of {len(catalog.pictures)} cannot be rendered.",
-                metadata={"unreadable_pictures": markdown(unreadable)},
-            )
-        ],
+    )
+    yield dg.AssetCheckResult(
+        check_name=ALL_READABLE,
+        passed=unreadable.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(unreadable)} of {len(catalog.pictures)} cannot be rendered.",
+        metadata={"unreadable_pictures": markdown(unreadable)},
     )
 
 

@@ -32,9 +32,10 @@ class WholeTable(DuckDBPandasTypeHandler):
         if table_slice.partition_dimensions:
             super().handle_output(context, table_slice, obj, connection)
             return
-        connection.execute(
-            f'create or replace table "{table_slice.schema}"."{table_slice.table}" as select * from obj'
-        )
+        table = f'"{table_slice.schema}"."{table_slice.table}"'
+        connection.register("frame_to_store", obj)
+        connection.execute(f"create or replace table {table} as select * from frame_to_store")
+        connection.unregister("frame_to_store")
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/storage_kind": "duckdb"})
 
 
