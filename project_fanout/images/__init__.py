@@ -1,0 +1,1 @@
+"""Renditions of photographs for the web. Imports nothing: a pool worker that renders needs Pillow alone."""

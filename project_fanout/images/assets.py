@@ -1,0 +1,142 @@
+"""The assets of the images workload: catalogue, renditions, report."""
+
+from collections.abc import Iterator, Mapping
+
+import dagster as dg
+import pandas as pd
+from pydantic import Field
+
+from project_fanout.images import tables
+from project_fanout.images.catalog import find_pictures
+from project_fanout.images.page import PAGE_NAME, page_folder, page_html
+from project_fanout.images.photographs import read_photographs
+from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, HIGHEST_MAX_PIXELS
+from project_fanout.images.renditions import render, replace_file
+from project_fanout.orchestration import build_fanout_asset
+
+GROUP = "images"
+#: Key of the IO manager that stores the tables.
+WAREHOUSE = "warehouse"
+ALL_READABLE = "every_picture_is_readable"
+
+_SHOWN = 20  # rows of a table in an event's metadata; all of them are in the database
+
+
+class ImageCatalogConfig(dg.Config):
+    """Where the photographs are."""
+
+    source_dir: str | None = Field(
+        default=None,
+        description="Folder with the photographs; those in the folders below it count too. Default: the five "
+        "photographs that are shipped with the package.",
+    )
+    max_pixels: int = Field(
+        default=DEFAULT_MAX_PIXELS,
+        ge=1,
+        le=HIGHEST_MAX_PIXELS,
+        description="Refuse a picture of more pixels than this: a small file can claim enough of them to "
+        "fill the memory. Reading one takes 4 to 8 bytes a pixel.",
+    )
+
+
+def column_schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
+    """Return the columns of a table as Dagster shows them, from name to type and description."""
+    return dg.TableSchema(
+        [dg.TableColumn(name, kind.lower(), description) for name, (kind, description) in columns.items()]
+    )
+
+
+def markdown(frame: pd.DataFrame) -> dg.MetadataValue:
+    """Return the first rows of *frame* as a Markdown table, and how many more there are."""
+    if frame.empty:
+        return dg.MetadataValue.md("none")
+    # A pipe or line break in a file name would end the cell.
+    shown = frame.head(_SHOWN).map(
+        lambda cell: " ".join(cell.replace("|", "\\|").split()) if isinstance(cell, str) else cell
+    )
+    more = f"\n\nand {len(frame) - _SHOWN} more" if len(frame) > _SHOWN else ""
+    return dg.MetadataValue.md(shown.to_markdown(index=False) + more)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "duckdb"},
+    io_manager_key=WAREHOUSE,
+    check_specs=[
+        dg.AssetCheckSpec(
+            ALL_READABLE,
+            asset="image_catalog",
+            description="Every file with a picture's name is a still picture that can be decoded to its end.",
+        )
+    ],
+    metadata={"dagster/column_schema": column_schema(tables.CATALOG_COLUMNS)},
+)
+def image_catalog(
+    context: dg.AssetExecutionContext, config: ImageCatalogConfig
+) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    """The pictures in a folder: one row per file, read to its last pixel.
+
+    A file that cannot be rendered keeps its row, with the reason in `problem`: downstream it counts
+    as a failure, so that `max_failed_ratio` decides about it and nothing is left out unnoticed.
+    """
+    catalog = find_pictures(config.source_dir, config.max_pixels)
+    for picture in catalog.unreadable[:_SHOWN]:
+        context.log.warning("%s: %s", picture.file, picture.problem)
+    unreadable = tables.catalog_table(catalog.unreadable)[["file", "problem"]]
+    yield dg.Output(
+        tables.catalog_table(catalog.pictures),
+        metadata={
+            "source_dir": dg.MetadataValue.path(str(catalog.source_dir)),
+            "readable": len(catalog.readable),
+            "unreadable": len(unreadable),
+            "unreadable_pictures": markdown(unreadable),
+            "ignored_files": ", ".join(catalog.ignored[:_SHOWN]) or "none",
+        },
+    )
+    yield dg.AssetCheckResult(
+        check_name=ALL_READABLE,
+        passed=unreadable.empty,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(unreadable)} of {len(catalog.pictures)} cannot be rendered.",
+        metadata={"unreadable_pictures": markdown(unreadable)},
+    )
+
+
+web_renditions = build_fanout_asset(
+    "web_renditions",
+    records=read_photographs,
+    stages=[render],
+    aggregate=tables.renditions_table,
+    ins={"image_catalog": dg.AssetIn()},
+    group_name=GROUP,
+    kinds={"python", "duckdb"},
+    io_manager_key=WAREHOUSE,
+    description="Every photograph as AVIF, WebP and JPEG in widths from 160 to 1,920 pixels, never enlarged: "
+    "upright, in sRGB, without metadata. One row per rendition.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python", "duckdb", "html"},
+    io_manager_key=WAREHOUSE,
+    metadata={"dagster/column_schema": column_schema(tables.REPORT_COLUMNS)},
+)
+def renditions_report(
+    context: dg.AssetExecutionContext, image_catalog: pd.DataFrame, web_renditions: pd.DataFrame
+) -> dg.MaterializeResult[pd.DataFrame]:
+    """What the renditions weigh by photograph and format, what that saves, and a page that shows them all."""
+    report = tables.report_table(image_catalog, web_renditions)
+    metadata: dict[str, dg.MetadataValue] = {
+        "saving_by_format": markdown(tables.saving_by_format(report)),
+        "bytes_by_photograph": markdown(tables.bytes_by_photograph(report)),
+    }
+    folder = page_folder(web_renditions)
+    if folder is None:
+        context.log.info("There is no rendition, so no page was written.")
+    else:
+        page = folder / PAGE_NAME
+        replace_file(page, page_html(image_catalog, web_renditions, folder).encode())
+        metadata["page"] = dg.MetadataValue.path(str(page))
+        metadata["page_url"] = dg.MetadataValue.url(page.as_uri())
+    return dg.MaterializeResult(value=report, metadata=metadata)

@@ -1,0 +1,59 @@
+"""What a rendition may be: formats, widths, quality, and where the files go."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from annotated_types import Ge, Le, MinLen
+
+from project_fanout.engine.errors import InvalidParamsError
+
+Format = Literal["avif", "webp", "jpeg"]
+#: In the order in which a browser should prefer them.
+FORMATS: list[Format] = list(get_args(Format))
+
+#: From a thumbnail to a full-width picture on a high-density laptop. With the photograph's own width
+#: added where it is narrower, a photograph of 450 to 1,920 pixels gets 12 to 30 renditions.
+DEFAULT_WIDTHS: list[int] = [160, 240, 320, 480, 640, 800, 960, 1280, 1600, 1920]
+
+#: Each encoder has its own scale; these look alike at normal viewing distance.
+DEFAULT_QUALITY: dict[Format, int] = {"avif": 60, "webp": 80, "jpeg": 82}
+
+DEFAULT_OUTPUT_DIR = "output/renditions"
+
+#: What a WebP file can hold in either direction; AVIF and JPEG hold four times as much.
+MAX_SIDE = 16_383
+
+OutputDir = Annotated[
+    str,
+    "Folder for the files, created if need be. A relative path starts at the folder in which Dagster "
+    "was started.",
+    MinLen(1),
+]
+Formats = Annotated[list[Format], "Formats of the renditions: avif, webp, jpeg.", MinLen(1)]
+Widths = Annotated[
+    list[Annotated[int, Ge(1), Le(MAX_SIDE)]],
+    "Widths in pixels. Nothing is enlarged: a photograph that is narrower than the largest of them "
+    "gets its own width instead of those above it.",
+    MinLen(1),
+]
+Quality = Annotated[
+    dict[Format, Annotated[int, Ge(1), Le(100)]],
+    "Quality by format, 1 (smallest file) to 100. A format that is not named keeps its default: "
+    + ", ".join(f"{name} {value}" for name, value in DEFAULT_QUALITY.items())
+    + ".",
+]
+
+
+def quality_of(name: Format, quality: Mapping[Any, Any]) -> int:
+    """Return the quality for one format: from *quality*, or the default where it is not named there.
+
+    Raises:
+        InvalidParamsError: *quality* names another format than those of `FORMATS`, or a value
+            that is not a whole number from 1 to 100.
+    """
+    for each, value in quality.items():
+        if each not in FORMATS:
+            raise InvalidParamsError(f"quality names the format {each!r}, accepted: {', '.join(FORMATS)}.")
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
+            raise InvalidParamsError(f"quality of {each} is {value!r}, accepted: int 1 to 100.")
+    return int({**DEFAULT_QUALITY, **quality}[name])

@@ -1,0 +1,236 @@
+"""The images assets in Dagster, from a folder of photographs to files, tables and a page."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+from PIL import Image
+
+from project_fanout.definitions import defs
+from project_fanout.images import __main__ as command
+from project_fanout.images.assets import image_catalog, renditions_report, web_renditions
+from project_fanout.images.catalog import shipped_photos
+from project_fanout.images.warehouse import Warehouse
+from project_fanout_tests.images.samples import bad_pictures, quadrants
+
+ASSETS = [image_catalog, web_renditions, renditions_report]
+
+
+def run(tmp_path, source_dir=None, params=None, policy=None):
+    """Materialise the three assets with a database in *tmp_path*."""
+    params = {"output_dir": str(tmp_path / "renditions"), **(params or {})}
+    return dg.materialize(
+        ASSETS,
+        resources={"warehouse": Warehouse(database=str(tmp_path / "warehouse.duckdb"))},
+        run_config={
+            "ops": {
+                "image_catalog": {"config": {"source_dir": source_dir and str(source_dir)}},
+                "web_renditions": {"config": {"params": params, "policy": policy or {}}},
+            }
+        },
+        raise_on_error=False,
+    )
+
+
+def tables(tmp_path):
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
+        names = ("image_catalog", "web_renditions", "renditions_report")
+        return [connection.execute(f"select * from public.{name}").df() for name in names]
+
+
+def failure_text(result):
+    events = [event for event in result.all_events if event.is_step_failure]
+    return "\n".join(str(event.event_specific_data.error) for event in events)
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """One run over the shipped photographs with nothing configured but where the files go."""
+    folder = tmp_path_factory.mktemp("shipped")
+    result = run(folder)
+    assert result.success, failure_text(result)
+    return folder, result
+
+
+def test_the_report_agrees_with_a_look_at_every_file(shipped):
+    """Size, format, width and aspect ratio in the tables are what Pillow finds on disk, file by file."""
+    folder, _ = shipped
+    _, renditions, report = tables(folder)
+    originals = {path.name: path for path in shipped_photos().iterdir() if path.suffix != ".md"}
+    seen: dict[tuple[str, str], dict[str, int]] = {}
+    files = {str(path) for path in (folder / "renditions").rglob("*") if path.is_file()}
+    assert set(renditions["path"]) == files - {str(folder / "renditions" / "index.html")}
+    for row in renditions.to_dict("records"):
+        original = originals[row["record_key"]]
+        size = os.path.getsize(row["path"])
+        with Image.open(original) as before, Image.open(row["path"]) as after:
+            assert after.format.lower() == row["format"]
+            assert after.size == (row["width"], row["height"])
+            assert after.width <= before.width
+            assert abs(after.height - before.height * after.width / before.width) <= 1
+        assert size == row["bytes"]
+        total = seen.setdefault(
+            (row["record_key"], row["format"]), {"renditions": 0, "bytes": 0, "widest": 0}
+        )
+        total["renditions"] += 1
+        total["bytes"] += size
+        if row["width"] > total["widest"]:
+            total["widest"], total["widest_bytes"] = row["width"], size
+    assert len(report) == len(seen) == 15
+    for row in report.to_dict("records"):
+        total = seen.pop((row["file"], row["format"]))
+        assert {name: row[name] for name in total} == total
+        original_bytes = os.path.getsize(originals[row["file"]])
+        assert row["original_bytes"] == original_bytes
+        assert row["saved_bytes"] == original_bytes - total["widest_bytes"]
+        assert row["saved_ratio"] == pytest.approx(row["saved_bytes"] / original_bytes)
+
+
+def test_each_photograph_is_one_step_with_10_to_30_renditions(shipped):
+    """The fan-out is by photograph, and no photograph is without its renditions."""
+    folder, result = shipped
+    mapped = {
+        event.step_key
+        for event in result.all_events
+        if event.is_step_success and "[" in (event.step_key or "")
+    }
+    assert len(mapped) == 5
+    counts = tables(folder)[1].groupby("record_key").size()
+    assert len(counts) == 5
+    assert counts.between(10, 30).all()
+
+
+def test_metadata_lead_to_the_page_and_show_the_saving(shipped):
+    """From the asset in the UI one gets to the page; the tables say what was saved."""
+    folder, result = shipped
+    (event,) = [
+        e for e in result.get_asset_materialization_events() if e.asset_key.path == ["renditions_report"]
+    ]
+    metadata = event.materialization.metadata
+    page = Path(metadata["page"].value)
+    assert page == folder / "renditions" / "index.html"
+    assert page.read_text().count("<picture>") == 5
+    assert all(name in metadata["saving_by_format"].value for name in ("avif", "webp", "jpeg"))
+    assert "astronaut.png" in metadata["bytes_by_photograph"].value
+
+
+def test_the_summary_says_what_there_is_and_where(shipped, capsys):
+    """The command that ends the demonstration names photographs, renditions, saving, files, page and tables."""
+    folder, _ = shipped
+    assert command.main(["--database", str(folder / "warehouse.duckdb")]) == 0
+    said = capsys.readouterr().out
+    assert "photographs  5\n" in said
+    assert "renditions   81, " in said
+    assert said.count("saved        ") == 3
+    for path in (folder / "renditions", folder / "renditions" / "index.html", folder / "warehouse.duckdb"):
+        assert str(path) in said
+
+
+def test_the_summary_before_any_run_says_what_to_do(tmp_path, capsys):
+    """Without tables there is a plain sentence and an exit code, not a traceback."""
+    assert command.main(["--database", str(tmp_path / "none.duckdb")]) == 1
+    assert "none.duckdb does not exist. Materialise images_job first" in capsys.readouterr().err
+    duckdb.connect(str(tmp_path / "empty.duckdb")).close()
+    assert command.main(["--database", str(tmp_path / "empty.duckdb")]) == 1
+
+
+def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp_path):
+    """By default a bad picture fails the run, which names each with its reason; within max_failed_ratio it does not."""
+    source = tmp_path / "source"
+    source.mkdir()
+    quadrants().save(source / "good.jpg")
+    quadrants().save(source / "fine.png")
+    reasons = bad_pictures(source)
+    result = run(tmp_path, source)
+    assert not result.success
+    said = failure_text(result)
+    for file, reason in reasons.items():
+        assert file in said
+        assert reason in said
+    made = sorted(path.name for path in (tmp_path / "renditions" / "good.jpg").iterdir())
+    assert made == ["120.avif", "120.jpg", "120.webp"]
+    assert not result.get_asset_materialization_events()[0].step_key.startswith("web_renditions")
+
+    result = run(tmp_path, source, policy={"max_failed_ratio": 0.9})
+    assert result.success, failure_text(result)
+    catalog, renditions, report = tables(tmp_path)
+    problems = catalog.dropna(subset=["problem"]).set_index("file")["problem"]
+    assert set(problems.index) == set(reasons)
+    failed = renditions[renditions["status"] == "failed"].set_index("record_key")["error"]
+    assert set(failed.index) == set(reasons)
+    assert all(reasons[file] in failed[file] and reasons[file] in problems[file] for file in reasons)
+    assert set(report["file"]) == {"good.jpg", "fine.png"}
+    checks = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    readable = checks["every_picture_is_readable"]
+    assert (readable.passed, readable.severity) == (False, dg.AssetCheckSeverity.WARN)
+    page = (tmp_path / "renditions" / "index.html").read_text()
+    assert all(file in page for file in reasons)
+
+
+def test_an_empty_folder_gives_empty_tables(tmp_path):
+    """No photographs is no failure: the tables are there, and no page is written."""
+    (tmp_path / "source").mkdir()
+    result = run(tmp_path, tmp_path / "source")
+    assert result.success, failure_text(result)
+    assert [len(table) for table in tables(tmp_path)] == [0, 0, 0]
+    assert not (tmp_path / "renditions").exists()
+
+
+def test_a_folder_that_does_not_exist_fails_by_name(tmp_path):
+    """A wrong source_dir fails the catalogue, and nothing downstream runs."""
+    result = run(tmp_path, tmp_path / "nowhere")
+    assert not result.success
+    assert f"{tmp_path / 'nowhere'} does not exist" in failure_text(result)
+    assert result.get_asset_materialization_events() == []
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"formats": ["gif"]}, r"params:formats.* gif"),
+        ({"formats": []}, r"formats is \[\], accepted: .*at least 1 long"),
+        ({"widths": [0]}, r"widths is \[0\], accepted: "),
+        ({"widths": ["wide"]}, r"widths is \['wide'\], accepted: "),
+        ({"quality": {"webp": 101}}, r"quality is \{'webp': 101\}, accepted: "),
+        ({"quality": {"gif": 80}}, r"quality is \{'gif': 80\}, accepted: .*'avif', 'webp', 'jpeg'"),
+        ({"qualty": {"webp": 80}}, r"\bqualty\b"),
+    ],
+)
+def test_params_that_cannot_be_are_refused_before_anything_is_rendered(tmp_path, params, said):
+    """A typo in the run config is named with what is accepted, and no file is written."""
+    with pytest.raises(dg.DagsterError, match=said):
+        run(tmp_path, params=params)
+    assert not (tmp_path / "renditions").exists()
+
+
+def test_params_reach_the_renditions(tmp_path):
+    """formats, widths and quality in the run config decide what is made."""
+    source = tmp_path / "source"
+    source.mkdir()
+    Image.effect_noise((200, 100), 60).save(source / "noise.png")
+    sizes = []
+    for quality in (20, 90):
+        params = {"formats": ["webp"], "widths": [50, 100], "quality": {"webp": quality}}
+        assert run(tmp_path, source, params=params).success
+        renditions = tables(tmp_path)[1]
+        assert renditions["unit_key"].tolist() == ["webp-50", "webp-100"]
+        sizes.append(renditions["bytes"].sum())
+    assert sizes[0] < sizes[1]
+
+
+def test_the_location_loads_with_its_job_and_its_schedule():
+    """Three assets in one group, the job that makes them, and a daily schedule that is off until switched on."""
+    repository = defs.get_repository_def()
+    images = {"image_catalog", "web_renditions", "renditions_report"}
+    job = defs.resolve_job_def("images_job")
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == images
+    (schedule,) = [each for each in repository.schedule_defs if each.job_name == "images_job"]
+    assert (schedule.name, schedule.cron_schedule) == ("daily_images", "0 6 * * *")
+    assert schedule.execution_timezone == "Europe/Berlin"
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    with dg.DagsterInstance.ephemeral() as instance:
+        tick = schedule.evaluate_tick(dg.build_schedule_context(instance))
+    (request,) = tick.run_requests
+    assert dg.validate_run_config(job, request.run_config)
