@@ -19,6 +19,7 @@ class UnitCall:
         payload_json: the unit's payload as JSON text, so that every pool hands the stage the same
             value and none can change the record.
         params: the stage's keyword arguments, a pickled dict: one bytes object for all units of a stage.
+        import_root: folder to import the stage's module from if it is not on the worker's path.
         timeout_s: seconds until the attempt is killed, None for no deadline.
         budget: name of the asset that the unit belongs to, for *max_in_flight*.
         max_in_flight: most units of that budget in work at once, None for as many as there are workers.
@@ -29,6 +30,7 @@ class UnitCall:
     unit_key: str
     payload_json: str
     params: bytes
+    import_root: str = ""
     timeout_s: float | None = None
     budget: str = ""
     max_in_flight: int | None = None

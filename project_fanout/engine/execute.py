@@ -3,6 +3,7 @@
 import importlib
 import json
 import pickle
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -37,7 +38,7 @@ def execute(
     """
     started = time.perf_counter()
     try:
-        stage = load_stage(call.stage)
+        stage = load_stage(call.stage, call.import_root)
         on_loaded()
         started = time.perf_counter()
         result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
@@ -49,8 +50,12 @@ def execute(
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)
 
 
-def load_stage(name: str) -> Callable[..., Any]:
+def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:
     """Import the stage function that *name* ("package.module:function") points to.
+
+    Args:
+        name: module and function.
+        import_root: folder to look in, too, if the module is not found on `sys.path`.
 
     Raises:
         ValueError: *name* is not of that form.
@@ -60,7 +65,13 @@ def load_stage(name: str) -> Callable[..., Any]:
     module_name, _, qualified_name = name.partition(":")
     if not module_name or not qualified_name:
         raise ValueError(f"{name!r} does not name a stage: write it as 'package.module:function'.")
-    stage: Any = importlib.import_module(module_name)
+    try:
+        stage: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError:
+        if not import_root or import_root in sys.path:
+            raise
+        sys.path.append(import_root)
+        stage = importlib.import_module(module_name)
     for part in qualified_name.split("."):
         stage = getattr(stage, part)
     if not callable(stage):

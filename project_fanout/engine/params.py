@@ -4,6 +4,7 @@ Needs pydantic, so no pool worker imports it: params are read and coerced in the
 """
 
 import inspect
+import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,6 +137,16 @@ class Params:
         if problems:
             raise InvalidParamsError("; ".join(problems) + ".")
         return read
+
+    def to_json(self, values: Mapping[str, Any]) -> str:
+        """Return *values*, which `read` has returned, as JSON text: the same for the same values."""
+        return json.dumps(
+            {
+                name: value if value is None else self._by_name[name].to_json(value)
+                for name, value in values.items()
+            },
+            sort_keys=True,
+        )
 
     def _add(self, found: Param) -> None:
         known = self._by_name.get(found.name)

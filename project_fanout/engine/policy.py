@@ -10,6 +10,7 @@ from project_fanout.engine.errors import FanoutDefinitionError
 
 Strategy = Literal["sequential", "parallel", "auto"]
 OnEmpty = Literal["succeed", "fail", "skip"]
+Reuse = Literal["lineage", "always", "never"]
 
 
 def _setting(default: Any, description: str, **bounds: float) -> Any:
@@ -72,6 +73,12 @@ class FanoutPolicy:
         "When there is no record: materialise an empty table (succeed), fail the run (fail), or leave "
         "the asset as it is (skip).",
     )
+    reuse: Reuse = _setting(
+        "lineage",
+        "Which units that succeeded before with the same payload and params are not run again: those of "
+        "this run's lineage, that is of the run that this one re-executes (lineage), those of any run of the "
+        "asset with the same code_version (always), or none (never).",
+    )
 
     def __post_init__(self) -> None:
         problems = [problem for each in fields(self) if (problem := _problem(each, getattr(self, each.name)))]
@@ -91,6 +98,7 @@ ACCEPTED: dict[str, type | tuple[str, ...]] = {
     "records_per_step": int,
     "max_records": int,
     "on_empty": get_args(OnEmpty),
+    "reuse": get_args(Reuse),
 }
 
 

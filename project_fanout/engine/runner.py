@@ -1,5 +1,6 @@
 """Take records through a stage: hand their units to a pool, try again what may, keep the rows in order."""
 
+import hashlib
 import heapq
 import json
 import math
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, Protocol
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
@@ -53,27 +54,69 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a unit ended: its last reply, after how many attempts, and their seconds together."""
+
+    reply: UnitReply
+    attempts: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class Job:
+    """One unit in the hand of a step."""
+
+    record_key: str
+    unit: Unit
+    payload_json: str
+    fingerprint: str
+    attempts: int = 0
+    seconds: float = 0.0
+    ended: Ended | None = None
+
+
+class Memory(Protocol):
+    """Remembers what became of units, so that a resumed run runs only those without success."""
+
+    def recall(self, stage: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, Ended]]:
+        """Return those of *jobs*, units of the stage with that index, that need not run, and their end."""
+
+    def remember(self, stage: int, job: Job, ended: Ended) -> None:
+        """Keep how a unit ended; returns at once.
+
+        Raises:
+            LedgerError: an earlier one could not be kept.
+        """
+
+
+@dataclass(frozen=True, slots=True)
 class StageRun:
     """Everything that the units of one stage have in common.
 
     Args:
         stage: the stage.
+        index: its place among the stages, from 0.
         is_last: whether its results are the rows of the asset.
-        params: values for the stage's params, and for others, which are left out.
+        params: values of the stage's params.
+        params_json: the same as JSON text, for the fingerprints of units.
         policy: how to run.
         pool: where to run.
         tally: counts the asset's ended units for `fail_fast`; shared by all records of a run.
         budget: name under which the pool counts units in work for `policy.max_workers`.
+        memory: remembers outcomes and recalls those of an earlier run; None to do neither.
         on_log: called in the calling thread for each log record of a unit.
     """
 
     stage: Stage
+    index: int
     is_last: bool
     params: Mapping[str, Any]
+    params_json: str
     policy: FanoutPolicy
     pool: UnitPool
     tally: Tally
     budget: str
+    memory: Memory | None = None
     on_log: Callable[[UnitLog], None] | None = None
 
     def advance(self, records: Iterable[Progress]) -> list[Progress]:
@@ -82,20 +125,19 @@ class StageRun:
         Raises:
             InvalidRecordError: a unit's payload is not JSON; before the first unit is handed out.
             PoolClosedError: the pool was closed meanwhile, as it is when the run is cancelled.
+            LedgerError: an outcome could not be kept.
         """
         before = list(records)
-        jobs = [
-            _Job(index, record.record_key, leaf, _payload_json(record.record_key, leaf))
-            for index, record in enumerate(before)
-            for leaf in record.leaves
-            if isinstance(leaf, Unit)
-        ]
+        jobs = [self._job(record.record_key, unit) for record in before for unit in record.waiting]
+        if self.memory is not None:
+            for job, ended in self.memory.recall(self.index, jobs):
+                job.ended = ended
         with self.tally.record_in_progress():
-            _Hand(self, jobs).play()
-        ended = iter(jobs)
-        return [self._merge(record, ended) for record in before]
+            _Hand(self, [job for job in jobs if job.ended is None]).play()
+        in_order = iter(jobs)
+        return [self._merge(record, in_order) for record in before]
 
-    def call(self, job: "_Job", params: bytes) -> UnitCall:
+    def call(self, job: Job, params: bytes) -> UnitCall:
         """Return what the pool gets for one attempt of *job*."""
         return UnitCall(
             stage=self.stage.reference,
@@ -103,16 +145,21 @@ class StageRun:
             unit_key=job.unit.key,
             payload_json=job.payload_json,
             params=params,
+            import_root=self.stage.import_root,
             timeout_s=self.policy.unit_timeout_s,
             budget=self.budget,
             max_in_flight=self.policy.max_workers,
         )
 
-    def pickled_params(self) -> bytes:
-        """Return the stage's keyword arguments as its units' calls carry them."""
-        return pickle.dumps({name: self.params[name] for name in self.stage.params})
+    def _job(self, record_key: str, unit: Unit) -> Job:
+        try:
+            payload_json = to_json(unit.payload, "payload")
+        except TypeError as error:
+            raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None
+        text = f"{self.stage.reference}\0{self.params_json}\0{payload_json}"
+        return Job(record_key, unit, payload_json, hashlib.sha256(text.encode()).hexdigest())
 
-    def _merge(self, record: Progress, ended: "Iterator[_Job]") -> Progress:
+    def _merge(self, record: Progress, jobs: Iterator[Job]) -> Progress:
         """Put what became of a record's units in their places, children where their parent was."""
         leaves: list[Unit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
@@ -120,18 +167,17 @@ class StageRun:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
                 continue
-            job = next(ended)
-            if job.reply is None:
+            job = next(jobs)
+            if job.ended is None:
                 leaves.append(leaf)
-                continue
-            leaves.extend(self._children(job, job.reply, parent_of))
+            else:
+                leaves.extend(self._children(job, job.ended, parent_of))
         return Progress(record.record_key, tuple(leaves))
 
-    def _children(
-        self, job: "_Job", reply: UnitReply, parent_of: dict[str, str]
-    ) -> Sequence[Unit | UnitOutcome]:
+    def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
+        reply = ended.reply
         if reply.status != "succeeded" or self.is_last:
-            return [self._outcome(job, reply)]
+            return [self._outcome(job, ended)]
         if reply.fanout is not None:
             children = [Unit(key, json.loads(payload)) for key, payload in reply.fanout]
         else:
@@ -144,35 +190,24 @@ class StageRun:
                     "record does; unit keys are unique within a record and stage, so put the parent's key "
                     "into them.",
                 )
-                return [self._outcome(job, replace(reply, status="failed", error=error))]
+                failed = replace(reply, status="failed", error=error)
+                return [self._outcome(job, replace(ended, reply=failed))]
         parent_of.update((child.key, job.unit.key) for child in children)
         return children
 
-    def _outcome(self, job: "_Job", reply: UnitReply) -> UnitOutcome:
-        succeeded = reply.status == "succeeded"
+    def _outcome(self, job: Job, ended: Ended) -> UnitOutcome:
+        reply = ended.reply
+        has_result = reply.status == "succeeded" and reply.result_json is not None
         return UnitOutcome(
             record_key=job.record_key,
             unit_key=job.unit.key,
             stage=self.stage.name,
             status=reply.status,
-            attempts=job.attempts,
-            seconds=job.seconds,
-            result=json.loads(reply.result_json) if succeeded and reply.result_json is not None else None,
+            attempts=ended.attempts,
+            seconds=ended.seconds,
+            result=json.loads(reply.result_json or "null") if has_result else None,
             error=reply.error,
         )
-
-
-@dataclass(slots=True)
-class _Job:
-    """One unit in the hand of a step."""
-
-    record: int
-    record_key: str
-    unit: Unit
-    payload_json: str
-    attempts: int = 0
-    seconds: float = 0.0
-    reply: UnitReply | None = None
 
 
 @dataclass(slots=True)
@@ -180,10 +215,10 @@ class _Hand:
     """The units of one step: which wait, which the pool has, which wait for their next attempt."""
 
     run: StageRun
-    jobs: Sequence[_Job]
-    _waiting: deque[_Job] = field(init=False)
-    _retries: list[tuple[float, int, _Job]] = field(default_factory=list)
-    _news: "SimpleQueue[UnitLog | tuple[_Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
+    jobs: Sequence[Job]
+    _waiting: deque[Job] = field(init=False)
+    _retries: list[tuple[float, int, Job]] = field(default_factory=list)
+    _news: "SimpleQueue[UnitLog | tuple[Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
     _in_pool: int = 0
 
     def __post_init__(self) -> None:
@@ -193,7 +228,7 @@ class _Hand:
         """Return when every unit has its last reply, or `fail_fast` keeps the rest from being handed out."""
         if not self.jobs:
             return
-        params = self.run.pickled_params()
+        params = pickle.dumps(dict(self.run.params))
         try:
             while True:
                 self._hand_out(params)
@@ -246,26 +281,19 @@ class _Hand:
         self._in_pool -= 1
         self._settle(job, future.result())
 
-    def _settle(self, job: _Job, reply: UnitReply) -> None:
+    def _settle(self, job: Job, reply: UnitReply) -> None:
         job.seconds += reply.seconds
         if reply.status == "succeeded" and reply.fanout is not None and self.run.is_last:
             message = (
                 f"Stage {self.run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
             )
             reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
-            job.reply = reply
         elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:
             delay = self.run.policy.retry_delay_s * 2 ** (job.attempts - 1) * random.uniform(0.5, 1.5)
             heapq.heappush(self._retries, (time.monotonic() + delay, id(job), job))
             return
-        else:
-            job.reply = reply
+        job.ended = Ended(reply, job.attempts, job.seconds)
+        if self.run.memory is not None:
+            self.run.memory.remember(self.run.index, job, job.ended)
         if self.run.is_last or reply.status != "succeeded":
             self.run.tally.count(succeeded=reply.status == "succeeded")
-
-
-def _payload_json(record_key: str, unit: Unit) -> str:
-    try:
-        return to_json(unit.payload, "payload")
-    except TypeError as error:
-        raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None

@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from project_fanout.engine.errors import FanoutDefinitionError
@@ -17,11 +19,14 @@ class Stage:
         name: the function's name, as in the asset's `stage` column.
         reference: "package.module:function".
         params: names of its keyword-only parameters.
+        import_root: the folder from which its module can be imported, "" if that is not known. Dagster
+            takes the folder of a code location off `sys.path` again once it is loaded.
     """
 
     name: str
     reference: str
     params: tuple[str, ...]
+    import_root: str = ""
 
 
 def describe_stage(function: object) -> Stage:
@@ -52,7 +57,21 @@ def describe_stage(function: object) -> Stage:
             f"{reference} is not a stage: that name holds something else, so a worker process would "
             f"call that. {remedy}"
         )
-    return Stage(function.__name__, reference, _keyword_params(function, reference, remedy))
+    return Stage(
+        function.__name__,
+        reference,
+        _keyword_params(function, reference, remedy),
+        _import_root(function.__module__),
+    )
+
+
+def _import_root(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return ""
+    path = Path(file).resolve()
+    depth = module.count(".") + (path.stem == "__init__")
+    return str(path.parents[depth])
 
 
 def _find(module: str, qualname: str) -> object:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from project_fanout.engine import reaper
@@ -21,6 +22,9 @@ _BOOTSTRAP = (
     "import json, sys; fds = sys.argv[2:4]; settings = sys.argv[4]; sys.path[:] = json.loads(sys.argv[5]); "
     "del sys.argv[1:]; from project_fanout.engine.worker import main; main(*map(int, fds), settings)"
 )
+# Dagster takes a code location's folder off sys.path again once it is loaded, and with it, in a checkout
+# that is not installed, the folder of this package.
+_OUR_ROOT = str(Path(reaper.__file__).resolve().parents[2])
 # Room for keys, an error and its traceback beside the result.
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
 
@@ -92,7 +96,7 @@ class WorkerProcess:
         try:
             self._channel = Channel(ours, settings["max_result_bytes"] + _MESSAGE_OVERHEAD_BYTES)
             self.board = Board(board_fd)
-            path = [entry for entry in sys.path if isinstance(entry, str)]
+            path = [entry for entry in (*sys.path, _OUR_ROOT) if isinstance(entry, str)]
             arguments = [str(theirs.fileno()), str(board_fd), json.dumps(settings), json.dumps(path)]
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOTSTRAP, "project_fanout worker", *arguments],

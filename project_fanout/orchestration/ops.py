@@ -226,10 +226,14 @@ class FanoutOps:
                 record.message,
             )
 
+        stage = self.stages[index]
+        params = {name: settings.params[name] for name in stage.params}
         stage_run = StageRun(
-            stage=self.stages[index],
+            stage=stage,
+            index=index,
             is_last=index + 1 == len(self.stages),
-            params=settings.params,
+            params=params,
+            params_json=self.run_config.params.to_json(params),
             policy=settings.policy,
             pool=unit_pool.pool,
             tally=unit_pool.tally(self.name),
