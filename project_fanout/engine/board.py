@@ -75,7 +75,8 @@ class Board:
         """Pool: take call *number* back; return False if it is too late and a reply will come.
 
         Each side writes its own slot before it reads the other's, so at least one of the two sees the
-        other's claim: True here means that `start` of that call will return False.
+        other's claim: True here means that `start` of that call will return False. If both see it, the
+        worker does not run the call and says so.
         """
         self._slots[_RECALLED + number % MOST_CALLS] = number
         self._order()

@@ -133,11 +133,17 @@ class Seat:
             self._heed(self._worker.receive(self._patience(self._worker)))
             self._check()
 
-    def _heed(self, message: tuple[int, UnitReply | UnitLog] | None) -> None:
+    def _heed(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
         if message is None or not self._jobs or message[0] != self._jobs[0].number:
             return
         about = message[1]
-        if isinstance(about, UnitLog):
+        if about is None:
+            # It was taken back in the very moment in which the worker was about to start it, so that each
+            # side left it to the other: `Board.recall` had said no, and so had `Board.start`.
+            job = self._jobs.popleft()
+            self._desk.finish(job, self._jobs[0] if self._jobs else None)
+            self._desk.put_back(job, counted=False)
+        elif isinstance(about, UnitLog):
             self._relay(self._jobs[0].on_log, about)
         else:
             self._last_unit_s = about.seconds

@@ -131,7 +131,7 @@ class WorkerProcess:
         """Go on with calls that *hand* could not send whole."""
         return self._channel.send_rest(timeout_s)
 
-    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog] | None:
+    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog | None] | None:
         """Return the next message (number of the call and what it is about), None if there is none in time.
 
         Raises:
