@@ -50,5 +50,5 @@ class Warehouse(DuckDBPandasIOManager):
 
     def create_io_manager(self, context: Any) -> Any:
         """Return the IO manager, with a folder for its database."""
-        Path(self.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        Path(self.database).parent.mkdir(parents=True, exist_ok=True)
         return super().create_io_manager(context)
