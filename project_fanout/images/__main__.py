@@ -31,11 +31,11 @@ def summary(database: Path) -> str:
         f"photographs  {made['record_key'].nunique()}",
         f"renditions   {len(made)}, {readable_size(made['bytes'].sum())}{missing}",
     ]
-    for row in saving_by_format(report).to_dict("records"):
-        lines.append(
-            f"saved        {readable_size(row['saved_bytes'])} of {readable_size(row['original_bytes'])} "
-            f"({row['saved_ratio']:.0%}) at full width as {row['format']}"
-        )
+    lines.extend(
+        f"saved        {readable_size(row['saved_bytes'])} of {readable_size(row['original_bytes'])} "
+        f"({row['saved_ratio']:.0%}) at full width as {row['format']}"
+        for row in saving_by_format(report).to_dict("records")
+    )
     folder = page_folder(renditions)
     if folder is not None:
         lines += [f"files        {folder}", f"page         {folder / PAGE_NAME}"]

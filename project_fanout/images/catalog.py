@@ -68,15 +68,11 @@ def find_pictures(source_dir: str | Path | None = None, max_pixels: int = DEFAUL
     refused: list[PictureFile] = []
     ignored: list[str] = []
     for path, problem in _walk(source, set()):
-        key, storable = _key(path.relative_to(source))
-        suffix = path.suffix.lower()
-        if not storable:
-            problem = "its name is not UTF-8 text; rename it"
-        elif problem is None and suffix in UNREAD_SUFFIXES:
-            problem = f"{suffix} files are not read; save it as JPEG, PNG, TIFF, WebP or AVIF"
-        if problem is not None:
-            refused.append(PictureFile(file=key, path=str(source / key), problem=problem))
-        elif suffix in READ_SUFFIXES:
+        key = _key(path.relative_to(source))
+        reason = problem or _problem_of_name(path, key)
+        if reason is not None:
+            refused.append(PictureFile(file=key, path=str(source / key), problem=reason))
+        elif path.suffix.lower() in READ_SUFFIXES:
             candidates.append((key, path))
         else:
             ignored.append(key)
@@ -121,11 +117,17 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _key(path: PurePath) -> tuple[str, bool]:
-    """Return the path as a key, and whether that is its name: bytes that are not UTF-8 are written out."""
-    text = path.as_posix()
-    readable = os.fsencode(text).decode("utf-8", "backslashreplace")
-    return readable, readable == text
+def _key(path: PurePath) -> str:
+    """Return the path as text that can be stored: bytes that are not UTF-8 are written out."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+
+
+def _problem_of_name(path: Path, key: str) -> str | None:
+    if not path.as_posix().endswith(key):
+        return "its name is not UTF-8 text; rename it"
+    if (suffix := path.suffix.lower()) in UNREAD_SUFFIXES:
+        return f"{suffix} files are not read; save it as JPEG, PNG, TIFF, WebP or AVIF"
+    return None
 
 
 def _check_folder(source: Path, given: object) -> None:

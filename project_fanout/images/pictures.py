@@ -1,6 +1,5 @@
 """Picture files: opening them safely and saying plainly why one cannot be used."""
 
-import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,7 +161,7 @@ def orientation_of(image: Image.Image) -> int:
     """Return how the pixels of a loaded *image* are still to be turned: an EXIF orientation, 1 to 8."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF raises whatever its bytes lead to, and the picture is fine without
+    except Exception:  # noqa: BLE001  # damaged EXIF raises whatever its bytes lead to; the picture is fine
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -207,7 +206,7 @@ def inspect(file: str, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pict
             )
     except PictureError as error:
         problem = str(error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # A decoder fed with damaged bytes raises whatever they lead to; one file must not stop the rest.
         problem = f"cannot be read: {type(error).__name__}: {error}"
     return PictureFile(file=file, path=str(path), bytes=size, problem=problem)
@@ -216,7 +215,7 @@ def inspect(file: str, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pict
 def _check_file(path: str | Path) -> None:
     """Refuse what is not a file with content, without opening it: opening a named pipe would block."""
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except FileNotFoundError:
         raise PictureError("it does not exist, or is a broken link") from None
     except OSError as error:
@@ -229,5 +228,5 @@ def _check_file(path: str | Path) -> None:
 
 
 def _beginning(path: str | Path) -> str:
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         return f"it begins with {file.read(16)!r}"

@@ -1,7 +1,6 @@
 """The stage of the fan-out over photographs: making one rendition. A pool worker imports this, and Pillow."""
 
 import io
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def replace_file(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         partial.write_bytes(content)
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

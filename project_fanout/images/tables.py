@@ -55,7 +55,9 @@ def typed(frame: pd.DataFrame, columns: dict[str, tuple[str, str]]) -> pd.DataFr
     A column that happens to hold nothing but None has no type of its own, and a database that
     guessed one would refuse the first text that comes.
     """
-    return frame.reindex(columns=list(columns)).astype({name: kind for name, (kind, _) in columns.items()})
+    types = {name: kind for name, (kind, _) in columns.items()}
+    table: pd.DataFrame = frame.reindex(columns=list(columns)).astype(types)
+    return table
 
 
 def catalog_table(pictures: Sequence[PictureFile]) -> pd.DataFrame:
@@ -99,12 +101,13 @@ def bytes_by_photograph(report: pd.DataFrame) -> pd.DataFrame:
     """Return one row per photograph: bytes of its original, and of its renditions in each format."""
     by_format = report.pivot(index=["file", "original_bytes"], columns="format", values="bytes")
     names = [name for name in FORMATS if name in by_format.columns]
-    return by_format[names].reset_index().rename_axis(columns=None)
+    table: pd.DataFrame = by_format[names].reset_index().rename_axis(columns=None)
+    return table
 
 
 def saving_by_format(report: pd.DataFrame) -> pd.DataFrame:
     """Return one row per format: how much there is, and the widest ones against the originals."""
-    totals = report.groupby("format", sort=False).agg(
+    totals: pd.DataFrame = report.groupby("format", sort=False).agg(
         photos=("file", "nunique"),
         renditions=("renditions", "sum"),
         bytes=("bytes", "sum"),
@@ -113,4 +116,5 @@ def saving_by_format(report: pd.DataFrame) -> pd.DataFrame:
         saved_bytes=("saved_bytes", "sum"),
     )
     totals["saved_ratio"] = totals["saved_bytes"] / totals["original_bytes"]
-    return totals.reset_index()
+    table: pd.DataFrame = totals.reset_index()
+    return table

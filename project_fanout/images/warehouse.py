@@ -29,12 +29,13 @@ class WholeTable(DuckDBPandasTypeHandler):
     def handle_output(
         self, context: dg.OutputContext, table_slice: Any, obj: pd.DataFrame, connection: Any
     ) -> None:
+        """Store *obj* as the table of the asset, or in it as the rows of a partition."""
         if table_slice.partition_dimensions:
             super().handle_output(context, table_slice, obj, connection)
             return
         table = f'"{table_slice.schema}"."{table_slice.table}"'
         connection.register("frame_to_store", obj)
-        connection.execute(f"create or replace table {table} as select * from frame_to_store")
+        connection.execute(f"create or replace table {table} as select * from frame_to_store")  # noqa: S608  # the asset's own name
         connection.unregister("frame_to_store")
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/storage_kind": "duckdb"})
 
@@ -44,8 +45,10 @@ class Warehouse(DuckDBPandasIOManager):
 
     @staticmethod
     def type_handlers() -> Sequence[Any]:
+        """Return what stores frames."""
         return [WholeTable()]
 
     def create_io_manager(self, context: Any) -> Any:
-        Path(self.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
+        """Return the IO manager, with a folder for its database."""
+        Path(self.database).parent.mkdir(parents=True, exist_ok=True)
         return super().create_io_manager(context)

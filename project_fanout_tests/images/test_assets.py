@@ -1,6 +1,5 @@
 """The images assets in Dagster, from a folder of photographs to files, tables and a page."""
 
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -35,12 +34,14 @@ def run(tmp_path, source_dir=None, params=None, policy=None):
 
 
 def tables(tmp_path):
+    """Return catalogue, renditions and report as they are in the database."""
     with duckdb.connect(str(tmp_path / "warehouse.duckdb"), read_only=True) as connection:
         names = ("image_catalog", "web_renditions", "renditions_report")
-        return [connection.execute(f"select * from public.{name}").df() for name in names]
+        return [connection.table(f"public.{name}").df() for name in names]
 
 
 def failure_text(result):
+    """Return what the failed steps of a run say."""
     events = [event for event in result.all_events if event.is_step_failure]
     return "\n".join(str(event.event_specific_data.error) for event in events)
 
@@ -64,7 +65,7 @@ def test_the_report_agrees_with_a_look_at_every_file(shipped):
     assert set(renditions["path"]) == files - {str(folder / "renditions" / "index.html")}
     for row in renditions.to_dict("records"):
         original = originals[row["record_key"]]
-        size = os.path.getsize(row["path"])
+        size = Path(row["path"]).stat().st_size
         with Image.open(original) as before, Image.open(row["path"]) as after:
             assert after.format.lower() == row["format"]
             assert after.size == (row["width"], row["height"])
@@ -82,7 +83,7 @@ def test_the_report_agrees_with_a_look_at_every_file(shipped):
     for row in report.to_dict("records"):
         total = seen.pop((row["file"], row["format"]))
         assert {name: row[name] for name in total} == total
-        original_bytes = os.path.getsize(originals[row["file"]])
+        original_bytes = Path(originals[row["file"]]).stat().st_size
         assert row["original_bytes"] == original_bytes
         assert row["saved_bytes"] == original_bytes - total["widest_bytes"]
         assert row["saved_ratio"] == pytest.approx(row["saved_bytes"] / original_bytes)
@@ -117,7 +118,7 @@ def test_metadata_lead_to_the_page_and_show_the_saving(shipped):
 
 
 def test_the_summary_says_what_there_is_and_where(shipped, capsys):
-    """The command that ends the demonstration names photographs, renditions, saving, files, page and tables."""
+    """The command names photographs, renditions, saving, files, page and tables."""
     folder, _ = shipped
     assert command.main(["--database", str(folder / "warehouse.duckdb")]) == 0
     said = capsys.readouterr().out
@@ -137,7 +138,7 @@ def test_the_summary_before_any_run_says_what_to_do(tmp_path, capsys):
 
 
 def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp_path):
-    """By default a bad picture fails the run, which names each with its reason; within max_failed_ratio it does not."""
+    """Bad pictures fail the run, which names each with its reason, unless max_failed_ratio allows them."""
     source = tmp_path / "source"
     source.mkdir()
     quadrants().save(source / "good.jpg")
@@ -221,7 +222,7 @@ def test_params_reach_the_renditions(tmp_path):
 
 
 def test_the_location_loads_with_its_job_and_its_schedule():
-    """Three assets in one group, the job that makes them, and a daily schedule that is off until switched on."""
+    """Three assets, the job that makes them, and a daily schedule that is off until switched on."""
     repository = defs.get_repository_def()
     images = {"image_catalog", "web_renditions", "renditions_report"}
     job = defs.resolve_job_def("images_job")

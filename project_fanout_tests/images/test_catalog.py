@@ -24,7 +24,7 @@ def test_without_a_folder_the_five_shipped_photographs_are_found():
     ]
     assert catalog.unreadable == ()
     assert "LICENSES.md" in catalog.ignored
-    assert all(picture.bytes == os.path.getsize(picture.path) for picture in catalog.pictures)
+    assert all(picture.bytes == Path(picture.path).stat().st_size for picture in catalog.pictures)
 
 
 def test_each_bad_picture_is_named_with_its_reason_and_the_good_ones_are_read(tmp_path):
@@ -100,7 +100,7 @@ def test_links_to_folders_are_followed_and_a_circle_ends(tmp_path):
 def test_a_name_that_is_not_text_is_named(tmp_path):
     """A file name in an old encoding cannot be a key: it is listed in a readable form with the remedy."""
     quadrants().save(tmp_path / "good.png")
-    os.rename(os.fsencode(tmp_path / "good.png"), os.fsencode(tmp_path) + b"/caf\xe9.png")
+    (tmp_path / "good.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
     (picture,) = find_pictures(tmp_path).pictures
     assert (picture.file, picture.problem) == ("caf\\xe9.png", "its name is not UTF-8 text; rename it")
 

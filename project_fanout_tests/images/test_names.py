@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project_fanout.images.names import safe_name
@@ -50,6 +50,7 @@ def test_keys_that_differ_in_little_get_names_that_differ_on_any_file_system(one
     assert safe_name(one).lower() != safe_name(other).lower()
 
 
+@settings(deadline=None)  # the first call loads the tables of scripts
 @given(st.one_of(st.sampled_from(AWKWARD), st.text(st.characters(codec="utf-8"), min_size=1)))
 def test_no_key_can_leave_its_folder(key):
     """Whatever the key, the name is one short part of a path and needs no escaping in a URL."""

@@ -25,12 +25,15 @@ class Tags(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
+        """Note a tag."""
         self.found.append((tag, dict(attrs)))
 
     def handle_data(self, data):
+        """Note text."""
         self.text += data
 
     def all(self, wanted):
+        """Return the attributes of each such tag, in order."""
         return [attributes for tag, attributes in self.found if tag == wanted]
 
 

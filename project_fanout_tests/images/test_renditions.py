@@ -2,9 +2,9 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms
@@ -34,14 +34,15 @@ FINE = {"avif": 95, "webp": 95, "jpeg": 95}
 
 
 def rendered(folder, *, formats=("avif", "webp", "jpeg"), widths=(60,), quality=FINE):
-    """Render every picture in *folder*; return an open picture per format, of the last one."""
+    """Render every picture in *folder*; return a loaded picture per format, of the last one."""
     catalog = catalog_table(find_pictures(folder).pictures)
     output = str(folder.parent / "renditions")
     pictures = {}
     for record in read_photographs(catalog, formats=list(formats), widths=list(widths), output_dir=output):
         for unit in record.units:
             made = render(unit, output_dir=output, quality=quality)
-            pictures[made["format"]] = Image.open(made["path"])
+            pictures[made["format"]] = picture = Image.open(made["path"])
+            picture.load()
     return pictures
 
 
@@ -212,7 +213,7 @@ def test_nobody_learns_where_a_photograph_was_taken(folder):
     )
     assert (folder / "photo.jpg").read_bytes().count(b"Secret") == 4
     for name, picture in rendered(folder).items():
-        with open(picture.filename, "rb") as file:
+        with Path(picture.filename).open("rb") as file:
             assert b"Secret" not in file.read(), name
         assert not {"exif", "xmp", "comment", "icc_profile"} & set(picture.info), name
 
@@ -259,6 +260,7 @@ def test_a_quality_that_cannot_be_is_refused(folder, tmp_path, quality, said):
 
 
 def one_unit(folder, output):
+    """Return the only unit of a folder with one photograph."""
     quadrants().save(folder / "photo.jpg")
     catalog = catalog_table(find_pictures(folder).pictures)
     (record,) = read_photographs(catalog, formats=["jpeg"], widths=[60], output_dir=str(output))
@@ -269,12 +271,12 @@ def test_a_second_run_replaces_the_file_at_once_and_leaves_nothing_beside_it(fol
     """Who has the old file open reads the old file to its end; afterwards there is the new one alone."""
     unit = one_unit(folder, tmp_path / "out")
     first = render(unit, output_dir=str(tmp_path / "out"), quality={"jpeg": 20})
-    with open(first["path"], "rb") as reader:
+    with Path(first["path"]).open("rb") as reader:
         second = render(unit, output_dir=str(tmp_path / "out"), quality={"jpeg": 95})
         assert len(reader.read()) == first["bytes"]
     assert second["path"] == first["path"]
-    assert os.path.getsize(second["path"]) == second["bytes"] > first["bytes"]
-    assert os.listdir(tmp_path / "out" / "photo.jpg") == ["60.jpg"]
+    assert Path(second["path"]).stat().st_size == second["bytes"] > first["bytes"]
+    assert [each.name for each in (tmp_path / "out" / "photo.jpg").iterdir()] == ["60.jpg"]
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing(folder, tmp_path):
@@ -283,7 +285,7 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing(folder, tmp_path):
     (tmp_path / "out" / "photo.jpg" / "60.jpg").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         render(unit, output_dir=str(tmp_path / "out"))
-    assert os.listdir(tmp_path / "out" / "photo.jpg") == ["60.jpg"]
+    assert [each.name for each in (tmp_path / "out" / "photo.jpg").iterdir()] == ["60.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -323,7 +325,7 @@ def test_a_result_is_json_and_says_what_is_on_disk(folder, tmp_path):
     assert json.loads(json.dumps(made)) == made
     with Image.open(made["path"]) as picture:
         assert (picture.format, picture.size) == ("JPEG", (made["width"], made["height"]))
-    assert os.path.getsize(made["path"]) == made["bytes"]
+    assert Path(made["path"]).stat().st_size == made["bytes"]
 
 
 def test_a_worker_that_renders_loads_pillow_and_no_more():
