@@ -57,8 +57,9 @@ class _Worker:
         while True:
             calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
             for number, call, wants_logs in calls:
-                if self._board.start(number, _IMPORT_GRACE_S):
-                    self._send((number, self._run(number, call, wants_logs)))
+                mine = self._board.start(number, _IMPORT_GRACE_S)
+                # Answered in any case: the pool may have given up taking the call back in this very moment.
+                self._send((number, self._run(number, call, wants_logs) if mine else None))
 
     def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
         def relay(log: UnitLog) -> None:
@@ -80,7 +81,7 @@ class _Worker:
             reply = replace(reply, error=replace(reply.error, message=message))
         return reply
 
-    def _send(self, message: tuple[int, UnitReply | UnitLog]) -> None:
+    def _send(self, message: tuple[int, UnitReply | UnitLog | None]) -> None:
         if not self._alone:
             # A forked child that returned from the unit: it is not the worker and must not go on as one.
             if not isinstance(message[1], UnitLog):

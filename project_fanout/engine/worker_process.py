@@ -131,8 +131,10 @@ class WorkerProcess:
         """Go on with calls that *hand* could not send whole."""
         return self._channel.send_rest(timeout_s)
 
-    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog] | None:
-        """Return the next message (number of the call and what it is about), None if there is none in time.
+    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog | None] | None:
+        """Return the next message, None if there is none in time: the number of a call and its reply or log.
+
+        A call that was taken back has None for its reply.
 
         Raises:
             EOFError: the worker is dead and all that it sent has been received.

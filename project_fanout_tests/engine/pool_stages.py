@@ -176,6 +176,8 @@ def append_and_maybe_hang(unit: Unit) -> None:
     append_line(unit)
     if unit.key.endswith("hang"):
         time.sleep(600)
+    if unit.key.endswith("pause"):
+        time.sleep(0.8)
 
 
 def track_level(unit: Unit) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from project_fanout.engine import ProcessPool
+from project_fanout.engine.board import Board
 from project_fanout.engine.calls import UnitLog
 from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
 from project_fanout_tests.engine.pool_support import NothingLeft, lives, make_call, wait_until
@@ -205,6 +206,25 @@ def test_a_hung_unit_does_not_hold_up_the_calls_behind_it(tmp_path: Path) -> Non
     with ProcessPool(3) as pool:
         futures = {key: pool.submit(make_call("append_and_maybe_hang", str(started), key=key)) for key in keys}
         assert {future.result(20).status for key, future in futures.items() if "hang" not in key} == {"succeeded"}
+    assert Counter(started.read_text().split()) == Counter(keys)
+
+
+def test_a_call_that_both_sides_claim_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a call is taken back in the moment in which its worker reaches for it, it still runs, and only once."""
+    recalled = []
+
+    def recall_too_late(board: Board, number: int) -> bool:
+        recalled.append(recall(board, number))
+        return False
+
+    recall = Board.recall
+    monkeypatch.setattr(Board, "recall", recall_too_late)
+    started = tmp_path / "started"
+    keys = [f"k{index}{'pause' if index in (40, 80) else ''}" for index in range(120)]
+    with ProcessPool(2) as pool:
+        futures = [pool.submit(make_call("append_and_maybe_hang", str(started), key=key)) for key in keys]
+        assert {future.result(20).status for future in futures} == {"succeeded"}
+    assert any(recalled)
     assert Counter(started.read_text().split()) == Counter(keys)
 
 
