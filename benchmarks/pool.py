@@ -10,6 +10,7 @@ machine that has other work to do, only then do the figures tell about the pools
 
 import argparse
 import importlib
+import itertools
 import json
 import os
 import pickle
@@ -51,7 +52,7 @@ def nap(unit: Unit) -> tuple[int, float, float]:
     return os.getpid(), began, time.monotonic()
 
 
-def resident_kb(unit: Unit) -> int:
+def resident_kb(_: Unit) -> int:
     """Return the worker's largest resident size so far, in KiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
@@ -82,7 +83,7 @@ def waits(results: list[Any]) -> list[float]:
     """Return the seconds between the end of each unit and the start of the next one on the same worker."""
     spans = [json.loads(r.result_json) if isinstance(r, UnitReply) else r for r in results]
     spans = sorted(tuple(span) for span in spans)
-    return [after[1] - before[2] for before, after in zip(spans, spans[1:]) if before[0] == after[0]]
+    return [after[1] - before[2] for before, after in itertools.pairwise(spans) if before[0] == after[0]]
 
 
 def measure(
@@ -132,7 +133,9 @@ def main() -> None:
     began = time.perf_counter()
     with ProcessPool(1) as pool:
         kb = pool.submit(call("resident_kb", 0, 0)).result().result_json
-        print(f"first reply after {time.perf_counter() - began:.2f} s, worker of {int(kb or 0) / 1024:.0f} MB")
+        print(
+            f"first reply after {time.perf_counter() - began:.2f} s, worker of {int(kb or 0) / 1024:.0f} MB"
+        )
 
     pools = {"ProcessPoolExecutor": standard, "ProcessPool": ours}
     if PebblePool is not None:
@@ -144,7 +147,9 @@ def main() -> None:
     for _ in range(arguments.rounds):
         for name, make in pools.items():
             stage = module.nap if arguments.nap else module.burn
-            took, waited = measure(make, stage, arguments.units, arguments.ms, arguments.workers, arguments.busy)
+            took, waited = measure(
+                make, stage, arguments.units, arguments.ms, arguments.workers, arguments.busy
+            )
             seconds[name].append(took)
             gaps[name].extend(waited)
     base = statistics.median(seconds["ProcessPoolExecutor"])
@@ -152,8 +157,10 @@ def main() -> None:
     for name, measured in seconds.items():
         median = statistics.median(measured)
         print(
-            f"{name:20} {median:7.2f} s  {median / base:.3f} x standard  {median / ideal:.3f} x ideal; a worker waits "
-            f"{statistics.median(gaps[name]) * 1000:.2f} ms (median), {statistics.mean(gaps[name]) * 1000:.2f} ms (mean)"
+            f"{name:20} {median:7.2f} s  {median / base:.3f} x standard  {median / ideal:.3f} x ideal; "
+            f"a worker waits "
+            f"{statistics.median(gaps[name]) * 1000:.2f} ms (median), "
+            f"{statistics.mean(gaps[name]) * 1000:.2f} ms (mean)"
         )
 
 

@@ -43,7 +43,11 @@ def loaded_modules(unit: Unit) -> list[str]:
 
 
 def surroundings(unit: Unit) -> dict[str, Any]:
-    return {"cwd": os.getcwd(), "path": sys.path, "main": sys.modules["__main__"].__dict__.get("__file__")}
+    return {
+        "cwd": str(Path.cwd()),
+        "path": sys.path,
+        "main": sys.modules["__main__"].__dict__.get("__file__"),
+    }
 
 
 def raise_error(unit: Unit) -> None:
