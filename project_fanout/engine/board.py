@@ -72,11 +72,11 @@ class Board:
         self._slots[_COUNTS_FROM] = time.monotonic()
 
     def recall(self, number: int) -> bool:
-        """Pool: take call *number* back; return False if it is too late and a reply will come.
+        """Pool: take call *number* back; return False if the worker has claimed it.
 
         Each side writes its own slot before it reads the other's, so at least one of the two sees the
-        other's claim: True here means that `start` of that call will return False. If both see it, the
-        worker does not run the call and says so.
+        other's claim: True here means that `start` of that call will return False. Both may see it, so
+        False here does not mean that `start` has returned True: the worker's answer tells.
         """
         self._slots[_RECALLED + number % MOST_CALLS] = number
         self._order()

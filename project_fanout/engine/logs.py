@@ -57,14 +57,14 @@ class _Relay(logging.Handler):
                 self._call.record_key, self._call.unit_key, str(record.name), record.levelno, message
             )
             self._deliver(log)
-        except Exception:
+        except Exception:  # noqa: BLE001  # what every logging handler does
             self.handleError(record)
         finally:
             self._delivering.now = False
 
 
 def _lower_root_level(level: int) -> None:
-    global _level_before
+    global _level_before  # noqa: PLW0603  # there is one root logger
     with _level_lock:
         if not _levels:
             _level_before = _root.level

@@ -18,7 +18,7 @@ from project_fanout.engine.policy import available_cpus
 from project_fanout.engine.seat import Seat
 from project_fanout.engine.worker_process import Guard
 
-# Seats notice within 0.25 s that the pool is closed; one that is stuck in a caller's callback is not waited for.
+# Seats notice within 0.25 s that the pool is closed; one stuck in a caller's callback is not waited for.
 _LONGEST_CLOSE_S = 2.0
 
 
@@ -105,15 +105,15 @@ class ProcessPool:
         """
         if os.getpid() != self._owner:
             raise PoolClosedError(
-                f"Unit {call.unit_key!r} was handed to the pool of process {self._owner} in process {os.getpid()}, "
-                "which was forked from it: make a pool in the process that uses it."
+                f"Unit {call.unit_key!r} was handed to the pool of process {self._owner} in process "
+                f"{os.getpid()}, which was forked from it: make a pool in the process that uses it."
             )
         job = Job(call, Future(), on_log)
         with self._changed:
             if self.closed:
                 raise PoolClosedError(
-                    f"Unit {call.unit_key!r} was handed to a pool that has been closed: submit inside the pool's "
-                    "`with` block, or make a new pool."
+                    f"Unit {call.unit_key!r} was handed to a pool that has been closed: "
+                    "submit inside the pool's `with` block, or make a new pool."
                 )
             self._backlog.append(job)
             if self._idle < len(self._backlog) and len(self._seats) < self._max_workers:
@@ -142,7 +142,7 @@ class ProcessPool:
                 thread.join(max(0.0, give_up_at - time.monotonic()))
         self._guard.close()
 
-    def __enter__(self) -> "ProcessPool":
+    def __enter__(self) -> "ProcessPool":  # noqa: PYI034  # Self is new in 3.11
         return self
 
     def __exit__(

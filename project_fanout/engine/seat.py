@@ -134,17 +134,15 @@ class Seat:
             self._check()
 
     def _heed(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
+        # A call that was taken back is answered too; mostly it is not in hand any more.
         if message is None or not self._jobs or message[0] != self._jobs[0].number:
             return
         about = message[1]
-        if about is None:
-            # It was taken back in the very moment in which the worker was about to start it, so that each
-            # side left it to the other: `Board.recall` had said no, and so had `Board.start`.
-            job = self._jobs.popleft()
-            self._desk.finish(job, self._jobs[0] if self._jobs else None)
-            self._desk.put_back(job, counted=False)
-        elif isinstance(about, UnitLog):
+        if isinstance(about, UnitLog):
             self._relay(self._jobs[0].on_log, about)
+        elif about is None:
+            job = self._finish()
+            self._desk.put_back(job, counted=False)
         else:
             self._last_unit_s = about.seconds
             self._end(about)
@@ -222,13 +220,18 @@ class Seat:
 
     def _end(self, reply: UnitReply | None) -> None:
         """End the first call in hand with *reply*, or as cancelled."""
-        job = self._jobs.popleft()
-        self._desk.finish(job, self._jobs[0] if self._jobs else None)
+        job = self._finish()
         if reply is None:
             # A future that runs cannot be cancelled any more; its result() raises the same error.
             job.future.set_exception(CancelledError())
         else:
             job.future.set_result(reply)
+
+    def _finish(self) -> Job:
+        """Take the first call out of hand; the next one is in work now."""
+        job = self._jobs.popleft()
+        self._desk.finish(job, self._jobs[0] if self._jobs else None)
+        return job
 
     def _relay(self, on_log: Callable[[UnitLog], None] | None, log: UnitLog) -> None:
         if on_log is None:

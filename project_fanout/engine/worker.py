@@ -28,7 +28,7 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for fd in (socket_fd, board_fd):
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003  # takes no keyword
     logging.getLogger().setLevel(settings["log_level"])
     if settings["memory_limit_mb"] is not None:
         _limit_memory(settings["memory_limit_mb"])
@@ -57,8 +57,9 @@ class _Worker:
         while True:
             calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
             for number, call, wants_logs in calls:
-                started = self._board.start(number, _IMPORT_GRACE_S)
-                self._send((number, self._run(number, call, wants_logs) if started else None))
+                mine = self._board.start(number, _IMPORT_GRACE_S)
+                # Answered in any case: the pool may have given up taking the call back in this very moment.
+                self._send((number, self._run(number, call, wants_logs) if mine else None))
 
     def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
         def relay(log: UnitLog) -> None:
@@ -95,7 +96,7 @@ class _Worker:
 
 
 def _limit_memory(megabytes: int) -> None:
-    import resource
+    import resource  # noqa: PLC0415  # wanted by few workers
 
     # RLIMIT_DATA counts private writable memory, as Linux accounts it: not shared libraries and not
     # address space that is only reserved, which make RLIMIT_AS refuse programs that use little.

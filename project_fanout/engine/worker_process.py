@@ -75,7 +75,7 @@ class Guard:
 
     @staticmethod
     def _stdin(process: "subprocess.Popen[bytes]") -> int:
-        assert process.stdin is not None
+        assert process.stdin is not None  # noqa: S101  # for the type checker
         return process.stdin.fileno()
 
 
@@ -96,7 +96,7 @@ class WorkerProcess:
         try:
             self._channel = Channel(ours, settings["max_result_bytes"] + _MESSAGE_OVERHEAD_BYTES)
             self.board = Board(board_fd)
-            path = [entry for entry in (*sys.path, _OUR_ROOT) if isinstance(entry, str)]
+            path = [entry for entry in dict.fromkeys((*sys.path, _OUR_ROOT)) if isinstance(entry, str)]
             arguments = [str(theirs.fileno()), str(board_fd), json.dumps(settings), json.dumps(path)]
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOTSTRAP, "project_fanout worker", *arguments],
@@ -120,7 +120,7 @@ class WorkerProcess:
         return self._calls
 
     def hand(self, calls: list[tuple[int, UnitCall, bool]], timeout_s: float) -> bool:
-        """Send calls (number, call, whether its logs are wanted); return whether they are on their way in time.
+        """Send calls (number, call, whether its logs are wanted); return whether all are on their way.
 
         Raises:
             EOFError: the worker is dead.
@@ -132,7 +132,9 @@ class WorkerProcess:
         return self._channel.send_rest(timeout_s)
 
     def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog | None] | None:
-        """Return the next message (number of the call and what it is about), None if there is none in time.
+        """Return the next message, None if there is none in time: the number of a call and its reply or log.
+
+        A call that was taken back has None for its reply.
 
         Raises:
             EOFError: the worker is dead and all that it sent has been received.
@@ -169,7 +171,7 @@ class WorkerProcess:
 def described_exit(status: int) -> str:
     """Say how a worker ended and what probably made it, from its exit status (negative for a signal)."""
     if status >= 0:
-        return f"exit code {status}; the unit, or native code that it called, ended the process, as os._exit does"
+        return f"exit code {status}; the unit, or native code in it, ended the process, as os._exit does"
     try:
         name = signal.Signals(-status).name
     except ValueError:
@@ -177,7 +179,7 @@ def described_exit(status: int) -> str:
     causes = {
         "SIGKILL": "probably by the kernel because memory ran out, else by somebody's kill -9",
         "SIGSEGV": "native code in the unit reached for memory that is not its own; see stderr for the stack",
-        "SIGBUS": "native code in the unit, or a file that shrank while it was mapped; see stderr for the stack",
+        "SIGBUS": "native code in the unit, or a mapped file that shrank; see stderr for the stack",
         "SIGABRT": "native code in the unit gave up; see stderr for its message",
         "SIGTERM": "somebody asked the process to end",
     }

@@ -43,7 +43,11 @@ def loaded_modules(unit: Unit) -> list[str]:
 
 
 def surroundings(unit: Unit) -> dict[str, Any]:
-    return {"cwd": os.getcwd(), "path": sys.path, "main": sys.modules["__main__"].__dict__.get("__file__")}
+    return {
+        "cwd": str(Path.cwd()),
+        "path": sys.path,
+        "main": sys.modules["__main__"].__dict__.get("__file__"),
+    }
 
 
 def raise_error(unit: Unit) -> None:
@@ -176,6 +180,8 @@ def append_and_maybe_hang(unit: Unit) -> None:
     append_line(unit)
     if unit.key.endswith("hang"):
         time.sleep(600)
+    if unit.key.endswith("pause"):
+        time.sleep(0.8)
 
 
 def track_level(unit: Unit) -> int:

@@ -61,7 +61,7 @@ class NothingLeft:
     def __init__(self) -> None:
         self._children = child_pids()
         self._threads = set(threading.enumerate())
-        self._files = len(os.listdir("/proc/self/fd"))
+        self._files = len(list(Path("/proc/self/fd").iterdir()))
 
     def new_threads(self) -> set[threading.Thread]:
         return set(threading.enumerate()) - self._threads
@@ -70,4 +70,4 @@ class NothingLeft:
         """Fail if a process, a thread or an open file is left."""
         assert child_pids() - self._children == set()
         assert self.new_threads() == set()
-        assert len(os.listdir("/proc/self/fd")) <= self._files
+        assert len(list(Path("/proc/self/fd").iterdir())) <= self._files

@@ -10,6 +10,7 @@ from project_fanout_tests.engine.pool_support import make_call
 
 
 def job(key: str, budget: str = "", limit: int | None = None) -> Job:
+    """Return a job of that budget."""
     return Job(make_call("echo", key=key, budget=budget, max_in_flight=limit), Future())
 
 
@@ -22,6 +23,7 @@ def keys(backlog: Backlog) -> list[str]:
 
 
 def filled(*jobs: Job) -> Backlog:
+    """Return a backlog with these jobs."""
     backlog = Backlog()
     for each in jobs:
         backlog.append(each)
@@ -50,13 +52,14 @@ def test_what_is_put_back_is_taken_in_its_old_place(budgets: list[str], data: st
 
 
 def test_a_call_ahead_takes_the_place_of_the_one_before_it_in_its_budget() -> None:
-    """Handing a worker its next call early neither breaks a budget nor overtakes a call that waits for one."""
+    """Handing a worker its next call early neither breaks a budget nor overtakes a call."""
     current = job("a1", "a", 1)
     backlog = filled(current, job("a2", "a", 1), job("b1", "b", 1), job("c1"))
     assert backlog.take() is current
     ahead = backlog.take_behind(current, 1000)
-    assert ahead is not None and ahead.call.unit_key == "a2"
-    # b1 is next, but on this worker it would wait for a2 while b is free: nobody may be put ahead of it.
+    assert ahead is not None
+    assert ahead.call.unit_key == "a2"
+    # b1 is next, but on this worker it would wait for a2 while b is free: none may overtake it.
     assert backlog.take_behind(ahead, 1000) is None
     assert keys(backlog) == ["b1", "c1"]
 

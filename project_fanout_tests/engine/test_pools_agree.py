@@ -26,6 +26,7 @@ JSON = st.recursive(
 
 @pytest.fixture(scope="module")
 def process_pool() -> Iterator[ProcessPool]:
+    """One pool for all examples."""
     with ProcessPool(1) as pool:
         yield pool
 
@@ -91,7 +92,9 @@ def test_an_interrupt_of_the_main_thread_is_not_taken_for_a_failure() -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.submit(make_call("raise_interrupt"))
     replies: list[UnitReply] = []
-    thread = threading.Thread(target=lambda: replies.append(pool.submit(make_call("raise_interrupt")).result()))
+    thread = threading.Thread(
+        target=lambda: replies.append(pool.submit(make_call("raise_interrupt")).result())
+    )
     thread.start()
     thread.join(20)
     assert (replies[0].status, str(replies[0].error)) == ("failed", "KeyboardInterrupt")
@@ -122,7 +125,7 @@ def test_inline_logs_of_many_threads_do_not_mix() -> None:
 
 
 def test_a_log_callback_may_itself_log() -> None:
-    """A callback that writes to a log, as one that feeds the run's log does, does not call itself for ever."""
+    """A callback that writes to a log, as that of a run does, does not call itself for ever."""
     logs: list[UnitLog] = []
 
     def write_on(log: UnitLog) -> None:
