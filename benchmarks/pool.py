@@ -107,7 +107,9 @@ def main() -> None:
     began = time.perf_counter()
     with ProcessPool(1) as pool:
         kb = pool.submit(call("resident_kb", 0, 0)).result().result_json
-        print(f"first reply after {time.perf_counter() - began:.2f} s, worker of {int(kb or 0) / 1024:.0f} MB")
+        print(
+            f"first reply after {time.perf_counter() - began:.2f} s, worker of {int(kb or 0) / 1024:.0f} MB"
+        )
 
     pools = {"ProcessPoolExecutor": standard, "ProcessPool": ours}
     if PebblePool is not None:
@@ -115,12 +117,16 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in pools}
     for _ in range(arguments.rounds):
         for name, make in pools.items():
-            seconds[name].append(measure(make, arguments.units, arguments.ms, arguments.workers, arguments.busy))
+            seconds[name].append(
+                measure(make, arguments.units, arguments.ms, arguments.workers, arguments.busy)
+            )
     base = statistics.median(seconds["ProcessPoolExecutor"])
     ideal = arguments.units * arguments.ms / 1000 / arguments.workers
     for name, measured in seconds.items():
         median = statistics.median(measured)
-        print(f"{name:20} {median:7.2f} s  {median / base:.3f} x standard  {median / ideal:.3f} x ideal  {measured}")
+        print(
+            f"{name:20} {median:7.2f} s  {median / base:.3f} x standard  {median / ideal:.3f} x ideal  {measured}"
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for fd in (socket_fd, board_fd):
-        os.set_inheritable(fd, False)
+        os.set_inheritable(fd, False)  # noqa: FBT003 -- the standard library takes it by position
     logging.getLogger().setLevel(settings["log_level"])
     if settings["memory_limit_mb"] is not None:
         _limit_memory(settings["memory_limit_mb"])
@@ -95,7 +95,7 @@ class _Worker:
 
 
 def _limit_memory(megabytes: int) -> None:
-    import resource
+    import resource  # noqa: PLC0415 -- there is none on Windows
 
     # RLIMIT_DATA counts private writable memory, as Linux accounts it: not shared libraries and not
     # address space that is only reserved, which make RLIMIT_AS refuse programs that use little.

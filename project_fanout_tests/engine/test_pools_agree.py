@@ -91,7 +91,9 @@ def test_an_interrupt_of_the_main_thread_is_not_taken_for_a_failure() -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.submit(make_call("raise_interrupt"))
     replies: list[UnitReply] = []
-    thread = threading.Thread(target=lambda: replies.append(pool.submit(make_call("raise_interrupt")).result()))
+    thread = threading.Thread(
+        target=lambda: replies.append(pool.submit(make_call("raise_interrupt")).result())
+    )
     thread.start()
     thread.join(20)
     assert (replies[0].status, str(replies[0].error)) == ("failed", "KeyboardInterrupt")
