@@ -69,7 +69,7 @@ def test_the_launchpad_explains_every_setting(
     """Each param and each field of the policy is shown with what it does, its default and its bounds."""
     visit(page, f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
     hint = page.get_by_text("to show auto-completions inline")
-    schema = page.locator("div", has=hint).last
+    schema = hint.locator("xpath=..")
 
     def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
         """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
