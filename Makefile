@@ -30,7 +30,7 @@ help: ## list the targets
 
 demo: $(STAMP) home ## convert the shipped photographs and say what came out
 	@mkdir -p $(dir $(LOG))
-	@echo "Running images_job, a minute at most (log: $(LOG))"
+	@echo "Running images_job (log: $(LOG))"
 	@$(BIN)/dagster job execute --module-name project_fanout.definitions --job images_job >$(LOG) 2>&1 || \
 	    { status=$$?; tail -n 40 $(LOG); echo "images_job failed; the whole log is in $(LOG)"; exit $$status; }
 	@$(BIN)/python -m project_fanout.images

@@ -16,3 +16,10 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and with CI=true nothing may be: {report.longrepr}"
     return report
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test without a docstring: it says what the test promises a user."""
+    silent = [item.nodeid for item in items if not (getattr(item, "function", item).__doc__ or "").strip()]
+    if silent:
+        raise pytest.UsageError(f"no docstring says what these tests promise: {', '.join(silent)}")

@@ -22,6 +22,9 @@ T = TypeVar("T")
 RUNS = """{ runsOrError { ... on Runs { results {
     runId status jobName tags { key value } stepStats { stepKey status }
 } } } }"""
+LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
+    loadStatus locationOrLoadError { __typename ... on PythonError { message } }
+} } } }"""
 ERRORS = """query Errors($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
     ... on MessageEvent { stepKey message } ... on ErrorEvent { error { message causes { message } } }
 } } } }"""
@@ -86,6 +89,7 @@ class DagsterDev:
             )
         try:
             wait_for(self._answers, f"dagster dev answers on {self.url}")
+            wait_for(self._loaded, "the code locations are loaded")
         except BaseException:
             self.stop()
             raise
@@ -100,6 +104,12 @@ class DagsterDev:
                 return bool(answer.status == 200)
         except (URLError, TimeoutError, ConnectionError):
             return False
+
+    def _loaded(self) -> bool:
+        entries = self.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+        locations = [each["locationOrLoadError"] for each in entries if each["locationOrLoadError"]]
+        assert all(each["__typename"] == "RepositoryLocation" for each in locations), locations
+        return bool(entries) and all(each["loadStatus"] == "LOADED" for each in entries)
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """Return the data that GraphQL answers to *query*."""

@@ -36,14 +36,15 @@ def test_photographs_are_rendered_by_clicking(
     page.wait_for_url("**/runs/*")
     run_id = page.url.rpartition("/")[2]
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_LIMIT_MS)
-    page.screenshot(path=screenshots / "run.png")
 
     run = project_server.succeeded(run_id)
     steps = sorted(step["stepKey"] for step in run["stepStats"] if "process_record[" in step["stepKey"])
     assert len(steps) == len(PHOTOGRAPHS)
+    page.get_by_text(re.compile(r"^Succeeded \(\d+\)$")).click()
     for photograph, step in zip(PHOTOGRAPHS, steps, strict=True):
         assert photograph in step
-        expect(page.get_by_text(step, exact=True).first).to_be_attached()
+        expect(page.get_by_text(step, exact=True).first).to_be_visible()
+    page.screenshot(path=screenshots / "run.png")
 
     with duckdb.connect(str(project_server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
         for query in re.findall(
@@ -68,7 +69,7 @@ def test_the_launchpad_explains_every_setting(
     """Each param and each field of the policy is shown with what it does, its default and its bounds."""
     visit(page, f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
     hint = page.get_by_text("to show auto-completions inline")
-    schema = page.locator("div", has=hint).last
+    schema = hint.locator("xpath=..")
 
     def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
         """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
