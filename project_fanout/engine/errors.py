@@ -34,4 +34,4 @@ class PoolClosedError(FanoutError):
 
 
 class LedgerError(FanoutError):
-    """The ledger cannot be opened, read or written; the message names it, without password, and the remedy."""
+    """The ledger cannot be opened, read or written; the message names it and the remedy."""

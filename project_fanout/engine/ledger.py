@@ -1,150 +1,39 @@
 """The durable store of unit outcomes; what makes a killed run cheap to resume."""
 
-import hashlib
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, tuple_, update
-from sqlalchemy.sql.expression import bindparam
+from sqlalchemy import Select, delete, func, select
+from typing_extensions import Self
 
 from project_fanout.engine.errors import LedgerError
-from project_fanout.engine.ledger_database import LedgerDatabase
+from project_fanout.engine.ledger_database import LEDGER_URL, LedgerDatabase, default_ledger_url
+from project_fanout.engine.ledger_entry import (
+    LedgerEntry,
+    LedgerFilter,
+    LedgerScope,
+    LedgerSummary,
+    Pruned,
+    unit_fingerprint,
+)
+from project_fanout.engine.ledger_rows import chunks, conditions, entry_of, in_order, scope_id, store
 from project_fanout.engine.ledger_schema import OUTCOMES, digest
 from project_fanout.engine.ledger_writer import BatchWriter
-from project_fanout.engine.model import Status, UnitError
 
-_KEY = ("scope_id", "stage_index", "record_id", "unit_id")
-#: Most values in one IN (...): SQLite before 3.32 takes 999 parameters in all.
-_MOST_VALUES = 200
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerScope:
-    """Whose outcomes: units are found again only within the same scope.
-
-    Args:
-        lineage: id of the root run; a run and all its re-executions share it.
-        asset: the asset's key as text.
-        partition: the partition's key, "" for an asset without partitions.
-    """
-
-    lineage: str
-    asset: str
-    partition: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """What became of one unit in one stage.
-
-    Args:
-        scope: the lineage, asset and partition that it belongs to.
-        run_id: the run that computed it.
-        record_key: the record that the unit belongs to.
-        stage: the stage's name.
-        stage_index: the stage's place, 0 for the first.
-        unit_key: the unit's key.
-        fingerprint: of what it was computed from, see `unit_fingerprint`.
-        code_version: the asset's code version, "" without one.
-        status: succeeded | failed | timed_out | crashed.
-        attempts: how often it was started.
-        seconds: time in the worker, all attempts together.
-        ended_at: when it ended, in seconds since 1970 (UTC).
-        result_json: the stage's result as JSON text, when it returned an ordinary one.
-        fanout: key and payload (JSON text) of each unit, when it returned a `Fanout`.
-        error: why it did not succeed.
-    """
-
-    scope: LedgerScope
-    run_id: str
-    record_key: str
-    stage: str
-    stage_index: int
-    unit_key: str
-    fingerprint: str
-    code_version: str
-    status: Status
-    attempts: int
-    seconds: float
-    ended_at: float
-    result_json: str | None = None
-    fanout: tuple[tuple[str, str], ...] | None = None
-    error: UnitError | None = None
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
-            raise LedgerError(f"{self.fingerprint!r} is not a fingerprint: make it with unit_fingerprint().")
-
-    @property
-    def succeeded(self) -> bool:
-        return self.status == "succeeded"
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerSummary:
-    """What the ledger holds of one scope.
-
-    Args:
-        scope: lineage, asset and partition.
-        units: number of outcomes by status.
-        first_at: when the first of them ended, in seconds since 1970 (UTC).
-        last_at: when the last of them ended.
-        size_bytes: length of their results, fan-outs and errors.
-    """
-
-    scope: LedgerScope
-    units: Mapping[str, int]
-    first_at: float
-    last_at: float
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pruned:
-    """What `Ledger.prune` removed: number of scopes, and of outcomes in them."""
-
-    scopes: int
-    outcomes: int
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerFilter:
-    """Which outcomes are meant; a field that is None does not choose.
-
-    Args:
-        lineage: root run id.
-        asset: asset key.
-        partition: partition key.
-        record_key: record key.
-        status: succeeded | failed | timed_out | crashed.
-    """
-
-    lineage: str | None = None
-    asset: str | None = None
-    partition: str | None = None
-    record_key: str | None = None
-    status: Status | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        columns = {
-            OUTCOMES.c.lineage: self.lineage,
-            OUTCOMES.c.asset: self.asset,
-            OUTCOMES.c.partition_key: self.partition,
-            OUTCOMES.c.record_key: self.record_key,
-            OUTCOMES.c.status: self.status,
-        }
-        return [column == value for column, value in columns.items() if value is not None]
-
-
-def unit_fingerprint(stage_reference: str, payload_json: str, params_json: str) -> str:
-    """Return the SHA-256 of what a unit's result depends on: the stage, its payload and its params."""
-    text = json.dumps([stage_reference, payload_json, params_json])
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
+__all__ = [
+    "LEDGER_URL",
+    "Ledger",
+    "LedgerEntry",
+    "LedgerFilter",
+    "LedgerScope",
+    "LedgerSummary",
+    "Pruned",
+    "default_ledger_url",
+    "unit_fingerprint",
+]
 
 
 @dataclass(eq=False)
@@ -175,7 +64,7 @@ class Ledger:
         self._database = LedgerDatabase(self.url, create=self.create, lock_timeout_s=self.lock_timeout_s)
         self._writer = BatchWriter(self._write, _size, max_items=self.max_waiting)
 
-    def __enter__(self) -> "Ledger":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -235,17 +124,22 @@ class Ledger:
         waiting = [
             entry
             for entry in self._writer.waiting()
-            if entry.scope == scope and entry.stage_index == stage_index and entry.record_key in wanted
+            if entry.succeeded
+            and entry.scope == scope
+            and entry.stage_index == stage_index
+            and entry.record_key in wanted
         ]
-        scope_id = _scope_id(scope)
-        found = self._select(
-            OUTCOMES.c.record_id,
-            sorted(map(digest, wanted)),
-            OUTCOMES.c.scope_id == scope_id,
-            OUTCOMES.c.stage_index == stage_index,
-            OUTCOMES.c.status == "succeeded",
-        )
-        return {(entry.record_key, entry.unit_key): entry for entry in [*found, *waiting] if entry.succeeded}
+        found: dict[tuple[str, str], LedgerEntry] = {}
+        for some in chunks(sorted(map(digest, wanted))):
+            query = select(OUTCOMES).where(
+                OUTCOMES.c.scope_id == scope_id(scope),
+                OUTCOMES.c.stage_index == stage_index,
+                OUTCOMES.c.record_id.in_(some),
+                OUTCOMES.c.status == "succeeded",
+            )
+            found.update(((entry.record_key, entry.unit_key), entry) for entry in self._read(query))
+        found.update(((entry.record_key, entry.unit_key), entry) for entry in waiting)
+        return found
 
     def successes_anywhere(
         self,
@@ -268,29 +162,23 @@ class Ledger:
         Raises:
             LedgerError: the database cannot be read.
         """
-        conditions = [
+        matching = [
             OUTCOMES.c.asset == asset,
             OUTCOMES.c.stage_index == stage_index,
             OUTCOMES.c.code_version == code_version,
             OUTCOMES.c.status == "succeeded",
         ]
         if partition is not None:
-            conditions.append(OUTCOMES.c.partition_key == partition)
+            matching.append(OUTCOMES.c.partition_key == partition)
         age = func.row_number().over(
             partition_by=OUTCOMES.c.fingerprint, order_by=[OUTCOMES.c.ended_at.desc(), OUTCOMES.c.unit_id]
         )
         found: dict[str, LedgerEntry] = {}
-        for some in _chunks(sorted(set(fingerprints))):
-            by_age = (
-                select(OUTCOMES, age.label("age"))
-                .where(OUTCOMES.c.fingerprint.in_(some), *conditions)
-                .subquery()
-            )
-            query = select(*(by_age.c[column.name] for column in OUTCOMES.c)).where(by_age.c.age == 1)
-            rows = self._database.read(
-                lambda connection, query=query: connection.execute(query).mappings().all()
-            )
-            found.update((entry.fingerprint, entry) for entry in map(_entry, rows))
+        for some in chunks(sorted(set(fingerprints))):
+            chosen = select(OUTCOMES, age.label("age")).where(OUTCOMES.c.fingerprint.in_(some), *matching)
+            by_age = chosen.subquery()
+            newest = select(*(by_age.c[column.name] for column in OUTCOMES.c)).where(by_age.c.age == 1)
+            found.update((entry.fingerprint, entry) for entry in self._read(newest))
         return found
 
     def scopes(self, chosen: LedgerFilter | None = None) -> list[LedgerSummary]:
@@ -301,11 +189,10 @@ class Ledger:
         """
         table = OUTCOMES.c
         names = (table.lineage, table.asset, table.partition_key)
-        texts = (table.result_json, table.fanout_json, table.error_json)
-        size = sum(
-            (func.coalesce(func.length(text), 0) for text in texts[1:]),
-            func.coalesce(func.length(texts[0]), 0),
-        )
+        lengths = [
+            func.coalesce(func.length(text), 0)
+            for text in (table.result_json, table.fanout_json, table.error_json)
+        ]
         query = (
             select(
                 *names,
@@ -313,9 +200,9 @@ class Ledger:
                 func.count().label("units"),
                 func.min(table.ended_at).label("first_at"),
                 func.max(table.ended_at).label("last_at"),
-                func.sum(size).label("size_bytes"),
+                func.sum(lengths[0] + lengths[1] + lengths[2]).label("size_bytes"),
             )
-            .where(*(chosen or LedgerFilter()).conditions())
+            .where(*conditions(chosen or LedgerFilter()))
             .group_by(*names, table.status)
         )
         by_scope: dict[LedgerScope, list[Any]] = {}
@@ -342,14 +229,7 @@ class Ledger:
         Raises:
             LedgerError: the database cannot be read.
         """
-        query = (
-            select(OUTCOMES)
-            .where(*chosen.conditions())
-            .order_by(OUTCOMES.c.ended_at, *(OUTCOMES.c[name] for name in _KEY))
-            .limit(limit)
-        )
-        rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
-        return [_entry(row) for row in rows]
+        return self._read(in_order(select(OUTCOMES).where(*conditions(chosen))).limit(limit))
 
     def prune(
         self,
@@ -373,7 +253,7 @@ class Ledger:
             raise LedgerError(
                 "prune removes whole lineages, assets and partitions, not single records or statuses."
             )
-        if not chosen.conditions() and ended_before is None and keep_last is None:
+        if not conditions(chosen) and ended_before is None and keep_last is None:
             raise LedgerError(
                 "prune without a condition would remove everything: give a lineage, an asset, a partition, "
                 "ended_before or keep_last."
@@ -393,114 +273,19 @@ class Ledger:
         return Pruned(scopes, outcomes)
 
     def _remove(self, scope: LedgerScope) -> int:
-        statement = delete(OUTCOMES).where(OUTCOMES.c.scope_id == _scope_id(scope))
+        statement = delete(OUTCOMES).where(OUTCOMES.c.scope_id == scope_id(scope))
         return self._database.write(lambda connection: connection.execute(statement).rowcount)
 
-    def _select(
-        self, column: ColumnElement[Any], values: Sequence[str], *conditions: ColumnElement[bool]
-    ) -> Iterator[LedgerEntry]:
-        for some in _chunks(values):
-            query = select(OUTCOMES).where(*conditions, column.in_(some))
-            rows = self._database.read(
-                lambda connection, query=query: connection.execute(query).mappings().all()
-            )
-            yield from map(_entry, rows)
+    def _read(self, query: Select[Any]) -> list[LedgerEntry]:
+        return self._database.read(
+            lambda connection: [entry_of(row) for row in connection.execute(query).mappings()]
+        )
 
     def _write(self, batch: Sequence[LedgerEntry]) -> None:
-        self._database.write(lambda connection: _store(connection, batch))
-
-
-def _store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
-    """Insert or update the rows of *batch*, in plain SQL that every database knows."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for entry in batch:
-        row = _row(entry)
-        key = tuple(row[name] for name in _KEY)
-        if entry.succeeded or rows.get(key, row)["status"] != "succeeded":
-            rows[key] = row
-    columns = [OUTCOMES.c[name] for name in _KEY]
-    there: set[tuple[Any, ...]] = set()
-    for some in _chunks(sorted(rows)):
-        there.update(map(tuple, connection.execute(select(*columns).where(tuple_(*columns).in_(some)))))
-    # In the order of their keys, so that two writers never wait for each other.
-    if new := [rows[key] for key in sorted(rows) if key not in there]:
-        connection.execute(insert(OUTCOMES), new)
-    if old := [rows[key] for key in sorted(rows) if key in there]:
-        connection.execute(_UPDATE, [{f"new_{name}": value for name, value in row.items()} for row in old])
-
-
-# The condition is part of the statement, so that it holds for what another writer has just committed.
-_UPDATE = (
-    update(OUTCOMES)
-    .where(
-        and_(*(OUTCOMES.c[name] == bindparam(f"new_{name}") for name in _KEY)),
-        or_(
-            OUTCOMES.c.status != "succeeded",
-            bindparam("new_status", type_=OUTCOMES.c.status.type) == "succeeded",
-        ),
-    )
-    .values(
-        {column.name: bindparam(f"new_{column.name}") for column in OUTCOMES.c if column.name not in _KEY}
-    )
-)
-
-
-def _row(entry: LedgerEntry) -> dict[str, Any]:
-    return {
-        "scope_id": _scope_id(entry.scope),
-        "stage_index": entry.stage_index,
-        "record_id": digest(entry.record_key),
-        "unit_id": digest(entry.unit_key),
-        "lineage": entry.scope.lineage,
-        "asset": entry.scope.asset,
-        "partition_key": entry.scope.partition,
-        "run_id": entry.run_id,
-        "record_key": entry.record_key,
-        "stage": entry.stage,
-        "unit_key": entry.unit_key,
-        "fingerprint": entry.fingerprint,
-        "code_version": entry.code_version,
-        "status": entry.status,
-        "attempts": entry.attempts,
-        "seconds": entry.seconds,
-        "result_json": entry.result_json,
-        "fanout_json": None if entry.fanout is None else json.dumps(entry.fanout, separators=(",", ":")),
-        "error_json": None if entry.error is None else json.dumps(asdict(entry.error)),
-        "ended_at": entry.ended_at,
-    }
-
-
-def _entry(row: Mapping[str, Any]) -> LedgerEntry:
-    fanout, error = row["fanout_json"], row["error_json"]
-    return LedgerEntry(
-        scope=LedgerScope(row["lineage"], row["asset"], row["partition_key"]),
-        run_id=row["run_id"],
-        record_key=row["record_key"],
-        stage=row["stage"],
-        stage_index=row["stage_index"],
-        unit_key=row["unit_key"],
-        fingerprint=row["fingerprint"],
-        code_version=row["code_version"],
-        status=row["status"],
-        attempts=row["attempts"],
-        seconds=row["seconds"],
-        ended_at=row["ended_at"],
-        result_json=row["result_json"],
-        fanout=None if fanout is None else tuple((key, payload) for key, payload in json.loads(fanout)),
-        error=None if error is None else UnitError(**json.loads(error)),
-    )
-
-
-def _scope_id(scope: LedgerScope) -> str:
-    return digest(scope.lineage, scope.asset, scope.partition)
+        self._database.write(lambda connection: store(connection, batch))
 
 
 def _size(entry: LedgerEntry) -> int:
     """Return about how many bytes *entry* takes."""
     texts = len(entry.result_json or "") + len(entry.error.traceback if entry.error else "")
     return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in entry.fanout or ())
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), _MOST_VALUES):
-        yield values[start : start + _MOST_VALUES]

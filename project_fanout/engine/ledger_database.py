@@ -13,7 +13,6 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
-    IntegrityError,
     NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
@@ -27,11 +26,9 @@ _T = TypeVar("_T")
 #: Name of the environment variable that says where the ledger is.
 LEDGER_URL = "FANOUT_LEDGER_URL"
 
-#: How often a transaction is tried again when another process inserted one of its rows first.
-_MOST_COLLISIONS = 20
-
-#: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down.
-_PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
+#: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down,
+#: and another process inserted the row or made the table between our look and our insert.
+_PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "23505", "42P07"})
 
 
 def default_ledger_url(environ: Mapping[str, str] = os.environ) -> str:
@@ -176,7 +173,7 @@ class LedgerDatabase:
             )
         if create:
             # A file that cannot be written is refused now, not after the first hour of work.
-            self.write(lambda connection: None)
+            self.write(lambda _: None)
 
     def _prepare_sqlite(self) -> None:
         # The first lets prune shrink the file and works only before there is a table.
@@ -187,16 +184,14 @@ class LedgerDatabase:
     def _pragma(self, pragma: str) -> None:
         connection = self._engine.raw_connection()
         try:
-            cursor = connection.cursor()
-            cursor.execute(f"PRAGMA {pragma}")
-            cursor.fetchall()
-            cursor.close()
+            # execute() would take one step of it only, and incremental_vacuum frees one page a step.
+            connection.cursor().executescript(f"PRAGMA {pragma};")
         finally:
             connection.close()
 
     def _transaction(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
         with self._engine.connect() as connection:
-            connection = connection.execution_options(fanout_writes=writes)  # noqa: PLW2901 - the same one
+            connection.execution_options(fanout_writes=writes)
             with connection.begin():
                 if writes and connection.dialect.name == "postgresql":
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self._lock_timeout_s * 1000)}")
@@ -204,28 +199,24 @@ class LedgerDatabase:
 
     def _patiently(self, action: Callable[[], _T]) -> _T:
         give_up_at = time.monotonic() + self._lock_timeout_s
-        collisions = 0
         while True:
             try:
                 return action()
             except (SQLAlchemyError, sqlite3.Error) as error:
-                collisions += isinstance(error, IntegrityError)
-                if collisions > _MOST_COLLISIONS or not self._passes(error) or time.monotonic() >= give_up_at:
+                if not self._passes(error) or time.monotonic() >= give_up_at:
                     raise LedgerError(self._explain(error)) from error
             time.sleep(random.uniform(0.01, 0.1))
 
     def _passes(self, error: Exception) -> bool:
         """Tell whether the same transaction may succeed later."""
-        if _is_locked(error) or isinstance(error, IntegrityError):
-            return True  # an IntegrityError: another process inserted a row between our look and our insert
+        if _is_locked(error):
+            return True
         if not isinstance(error, DBAPIError) or self._is_sqlite:
             return False
-        if getattr(error.orig, "pgcode", None) in _PASSING_STATES:
-            return True
+        if code := getattr(error.orig, "pgcode", None):
+            return code in _PASSING_STATES
         # A server that was there comes back; one that never was is a wrong address.
-        return (
-            self._opened and isinstance(error, OperationalError) and not getattr(error.orig, "pgcode", None)
-        )
+        return self._opened and isinstance(error, OperationalError)
 
     def _explain(self, error: Exception) -> str:
         cause = str(getattr(error, "orig", None) or error).strip()
@@ -234,8 +225,8 @@ class LedgerDatabase:
         text = cause.lower()
         if _is_locked(error):
             return (
-                f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that process "
-                f"(`fuser -v` names who has a file open, pg_stat_activity who has a table), then run again."
+                f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that "
+                f"process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run again."
             )
         if "readonly" in text or "read-only" in text or "permission denied" in text:
             return f"{start} Allow this user to write it and its folder, or {elsewhere}."
@@ -243,8 +234,8 @@ class LedgerDatabase:
             return f"{start} Make room where it is, or {elsewhere}; then run again."
         if "not a database" in text or "malformed" in text:
             return (
-                f"{start} It is damaged, or it is another program's file. Move it away, and a new one is made "
-                f"(then runs that have not finished compute their units again), or {elsewhere}."
+                f"{start} It is damaged, or it is another program's file. Move it away, and a new one is "
+                f"made (then runs that have not finished compute their units again), or {elsewhere}."
             )
         if "unable to open" in text:
             return f"{start} It has to be a file in a folder that this user may write; else {elsewhere}."

@@ -23,6 +23,7 @@ class _LongText(TypeDecorator[str]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the column type of *dialect*."""
         long = dialect.name in ("mysql", "mariadb")
         return dialect.type_descriptor(LONGTEXT() if long else Text())
 
@@ -36,10 +37,12 @@ class AnyText(_LongText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return what is stored of *value*."""
         return None if value is None else json.dumps(value)[1:-1]
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return the text again."""
         return None if value is None else str(json.loads(f'"{value}"'))
 
 
@@ -48,7 +51,8 @@ class JsonText(_LongText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Return what is stored of *value*."""
         if value is None or value.isascii():
             return value
         return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], value)

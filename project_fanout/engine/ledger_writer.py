@@ -2,7 +2,6 @@
 
 import atexit
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -47,7 +46,7 @@ class BatchWriter(Generic[_T]):
         """Take *item*; waits only while too many others do.
 
         Raises:
-            LedgerError: an earlier batch could not be written, or the writer is closed; the item is not taken.
+            LedgerError: an earlier batch could not be written, or the writer is closed; *item* is not taken.
         """
         size = self.size(item)
         with self._changed:
@@ -117,26 +116,27 @@ class BatchWriter(Generic[_T]):
         atexit.register(self.close)
 
     def _run(self) -> None:
-        while (batch := self._gather()) is not None:
-            try:
-                self.write(batch)
-            except LedgerError as error:
-                self._settle(0, error)
-            except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
-                self._settle(0, LedgerError(f"The ledger could not be written: {error!r}."))
-            else:
-                self._settle(len(batch), None)
+        while batch := self._gather():
+            failure = self._try(batch)
+            self._settle(0 if failure else len(batch), failure)
 
-    def _gather(self) -> list[_T] | None:
-        """Return the next batch when it is full or old enough, None when there will be no more."""
+    def _try(self, batch: Sequence[_T]) -> LedgerError | None:
+        try:
+            self.write(batch)
+        except LedgerError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            return LedgerError(f"The ledger could not be written: {error!r}.")
+        return None
+
+    def _gather(self) -> list[_T]:
+        """Return the next batch when it is full or old enough, an empty one when there will be no more."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or (self._waiting and not self._failure))
-            if self._failure or not self._waiting:
-                return None if self._closed else []
-            give_up_at = time.monotonic() + _GATHER_S
+            if self._failure:
+                return []
             self._changed.wait_for(
-                lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH,
-                timeout=max(0.0, give_up_at - time.monotonic()),
+                lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH, timeout=_GATHER_S
             )
             return [item for item, _ in islice(self._waiting, _LARGEST_BATCH)]
 
