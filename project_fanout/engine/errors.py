@@ -31,3 +31,7 @@ class ToleranceExceededError(FanoutError):
 
 class PoolClosedError(FanoutError):
     """A unit was handed to a pool that has been closed."""
+
+
+class LedgerError(FanoutError):
+    """The ledger cannot be opened, read or written; the message names it and the remedy."""

@@ -1,0 +1,148 @@
+"""A thread that writes batches, so that those who hand it rows need not wait for the disk."""
+
+import atexit
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Generic, TypeVar
+
+from project_fanout.engine.errors import LedgerError
+
+_T = TypeVar("_T")
+
+#: Seconds that a batch gathers items before it is written: half of the half second in which they
+#: have to be on disk, so that the other half is left for writing.
+_GATHER_S = 0.25
+_LARGEST_BATCH = 500
+
+
+@dataclass(eq=False)
+class BatchWriter(Generic[_T]):
+    """Takes items from many threads and gives them to *write* in batches, in the order in which they came.
+
+    Args:
+        write: writes a batch as a whole or raises `LedgerError`; called in the writer's own thread, one
+            batch after the other.
+        size: about how much memory an item takes, in bytes.
+        max_items: most items that wait; who brings more is held up.
+        max_bytes: most bytes that wait; a single larger item is taken when nothing else waits.
+    """
+
+    write: Callable[[Sequence[_T]], None]
+    size: Callable[[_T], int]
+    max_items: int = 10_000
+    max_bytes: int = 64 * 2**20
+    _waiting: deque[tuple[_T, int]] = field(default_factory=deque, init=False)
+    _bytes: int = field(default=0, init=False)
+    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _failure: LedgerError | None = field(default=None, init=False)
+    _hurry: int = field(default=0, init=False)
+    _closed: bool = field(default=False, init=False)
+
+    def put(self, item: _T) -> None:
+        """Take *item*; waits only while too many others do.
+
+        Raises:
+            LedgerError: an earlier batch could not be written, or the writer is closed; *item* is not taken.
+        """
+        size = self.size(item)
+        with self._changed:
+            self._changed.wait_for(lambda: self._failure or self._closed or self._has_room(size))
+            if self._failure:
+                raise LedgerError(str(self._failure)) from self._failure
+            if self._closed:
+                raise LedgerError("The ledger has been closed.")
+            self._waiting.append((item, size))
+            self._bytes += size
+            if self._thread is None:
+                self._start()
+            self._changed.notify_all()
+
+    def waiting(self) -> list[_T]:
+        """Return what is not known to be written yet."""
+        with self._changed:
+            return [item for item, _ in self._waiting]
+
+    def flush(self) -> None:
+        """Return when everything that was put before is written. After a failure, try once more.
+
+        Raises:
+            LedgerError: it could not be written; it stays, so that another flush can write it.
+        """
+        with self._changed:
+            self._failure = None
+            self._hurry += 1
+            if self._waiting and self._thread is None:
+                self._start()
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._failure or not self._waiting)
+            finally:
+                self._hurry -= 1
+            if self._failure:
+                raise LedgerError(
+                    f"{self._failure} {len(self._waiting)} outcomes are not in it."
+                ) from self._failure
+
+    def close(self) -> None:
+        """Flush and end the thread; safe to call twice.
+
+        Raises:
+            LedgerError: what was put before could not be written.
+        """
+        try:
+            self.flush()
+        finally:
+            with self._changed:
+                self._closed = True
+                self._changed.notify_all()
+                thread, self._thread = self._thread, None
+            if thread is not None:
+                thread.join()
+                atexit.unregister(self.close)
+
+    def _has_room(self, size: int) -> bool:
+        if not self._waiting:
+            return True
+        return len(self._waiting) < self.max_items and self._bytes + size <= self.max_bytes
+
+    def _start(self) -> None:
+        # A daemon, so that a forgotten close() cannot keep the process alive; then atexit writes the rest.
+        self._thread = threading.Thread(target=self._run, name="fanout-ledger", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            failure = self._try(batch)
+            self._settle(0 if failure else len(batch), failure)
+
+    def _try(self, batch: Sequence[_T]) -> LedgerError | None:
+        try:
+            self.write(batch)
+        except LedgerError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            return LedgerError(f"The ledger could not be written: {error!r}.")
+        return None
+
+    def _gather(self) -> list[_T]:
+        """Return the next batch when it is full or old enough, an empty one when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._failure))
+            if self._failure:
+                return []
+            self._changed.wait_for(
+                lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH, timeout=_GATHER_S
+            )
+            return [item for item, _ in islice(self._waiting, _LARGEST_BATCH)]
+
+    def _settle(self, written: int, failure: LedgerError | None) -> None:
+        with self._changed:
+            for _ in range(written):
+                self._bytes -= self._waiting.popleft()[1]
+            self._failure = failure
+            self._changed.notify_all()
