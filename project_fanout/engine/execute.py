@@ -89,7 +89,7 @@ def described(error: BaseException) -> UnitError:
             kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
         )
         return UnitError(name, _clipped(_message(error)), _clipped(_traceback(error)))
-    except Exception as problem:  # noqa: BLE001  # nothing may come of describing an error
+    except Exception as problem:  # nothing may come of describing an error
         # Out of memory or of stack again, or a class that lies about its name.
         return UnitError(type(error).__name__, f"the error could not be described: {type(problem).__name__}")
 
@@ -120,7 +120,7 @@ def _check_size(size: int, max_bytes: int) -> None:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as problem:  # noqa: BLE001  # str() of a user's class may raise anything
+    except Exception as problem:  # str() of a user's class may raise anything
         return f"(its message cannot be had: str() raised {type(problem).__name__})"
 
 

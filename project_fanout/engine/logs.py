@@ -57,7 +57,7 @@ class _Relay(logging.Handler):
                 self._call.record_key, self._call.unit_key, str(record.name), record.levelno, message
             )
             self._deliver(log)
-        except Exception:  # noqa: BLE001  # what every logging handler does
+        except Exception:  # what every logging handler does
             self.handleError(record)
         finally:
             self._delivering.now = False

@@ -58,7 +58,7 @@ class InlinePool:
         """Refuse further calls; there is nothing to wait for."""
         self._closed = True
 
-    def __enter__(self) -> "InlinePool":  # noqa: PYI034  # Self is new in 3.11
+    def __enter__(self) -> "InlinePool":  # Self is new in 3.11
         return self
 
     def __exit__(

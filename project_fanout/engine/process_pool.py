@@ -142,7 +142,7 @@ class ProcessPool:
                 thread.join(max(0.0, give_up_at - time.monotonic()))
         self._guard.close()
 
-    def __enter__(self) -> "ProcessPool":  # noqa: PYI034  # Self is new in 3.11
+    def __enter__(self) -> "ProcessPool":  # Self is new in 3.11
         return self
 
     def __exit__(

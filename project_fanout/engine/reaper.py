@@ -31,14 +31,14 @@ def _descendants(ancestors: set[int]) -> set[int]:
     """Return the ids of all processes below *ancestors*, none where there is no /proc."""
     children: dict[int, list[int]] = {}
     try:
-        names = os.listdir("/proc")  # noqa: PTH208  # few imports: see above
+        names = os.listdir("/proc")  # few imports: see above
     except OSError:
         return set()
     for name in names:
         if not name.isdigit():
             continue
         try:
-            with open(f"/proc/{name}/stat", "rb") as stat:  # noqa: PTH123  # see above
+            with open(f"/proc/{name}/stat", "rb") as stat:  # see above
                 # The name in brackets may hold spaces and brackets; the parent is the 2nd field after it.
                 parent = int(stat.read().rpartition(b")")[2].split()[1])
         except (OSError, IndexError, ValueError):

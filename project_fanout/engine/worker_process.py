@@ -75,7 +75,7 @@ class Guard:
 
     @staticmethod
     def _stdin(process: "subprocess.Popen[bytes]") -> int:
-        assert process.stdin is not None  # noqa: S101  # for the type checker
+        assert process.stdin is not None  # for the type checker
         return process.stdin.fileno()
 
 

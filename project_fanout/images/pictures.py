@@ -161,7 +161,7 @@ def orientation_of(image: Image.Image) -> int:
     """Return how the pixels of a loaded *image* are still to be turned: an EXIF orientation, 1 to 8."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001  # damaged EXIF raises whatever its bytes lead to; the picture is fine
+    except Exception:  # damaged EXIF raises whatever its bytes lead to; the picture is fine
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -206,7 +206,7 @@ def inspect(file: str, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pict
             )
     except PictureError as error:
         problem = str(error)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # A decoder fed with damaged bytes raises whatever they lead to; one file must not stop the rest.
         problem = f"cannot be read: {type(error).__name__}: {error}"
     return PictureFile(file=file, path=str(path), bytes=size, problem=problem)

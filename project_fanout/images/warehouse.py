@@ -35,7 +35,9 @@ class WholeTable(DuckDBPandasTypeHandler):
             return
         table = f'"{table_slice.schema}"."{table_slice.table}"'
         connection.register("frame_to_store", obj)
-        connection.execute(f"create or replace table {table} as select * from frame_to_store")  # noqa: S608  # the asset's own name
+        connection.execute(
+            f"create or replace table {table} as select * from frame_to_store"
+        )  # the asset's own name
         connection.unregister("frame_to_store")
         context.add_output_metadata({"dagster/row_count": len(obj), "dagster/storage_kind": "duckdb"})
 
