@@ -25,22 +25,24 @@ _T = TypeVar("_T")
 
 #: Name of the environment variable that says where the ledger is.
 LEDGER_URL = "FANOUT_LEDGER_URL"
+#: Name of the file in the home of a Dagster instance.
+LEDGER_FILE = "fanout_ledger.db"
 
 #: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down,
 #: and another process inserted the row or made the table between our look and our insert.
 _PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "23505", "42P07"})
 
 
-def default_ledger_url(environ: Mapping[str, str] = os.environ) -> str:
-    """Return where the ledger is: FANOUT_LEDGER_URL, else fanout_ledger.db in DAGSTER_HOME.
+def default_ledger_url(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Return where the ledger is: FANOUT_LEDGER_URL, else fanout_ledger.db in *home* or DAGSTER_HOME.
 
     Raises:
         LedgerError: neither is set.
     """
     if url := environ.get(LEDGER_URL):
         return url
-    if home := environ.get("DAGSTER_HOME"):
-        return str(Path(home).expanduser() / "fanout_ledger.db")
+    if home := home or environ.get("DAGSTER_HOME"):
+        return str(Path(home).expanduser() / LEDGER_FILE)
     raise LedgerError(
         f"Neither {LEDGER_URL} nor DAGSTER_HOME is set, so there is no place for the ledger. Set "
         f"{LEDGER_URL} to a file or to an SQLAlchemy URL such as postgresql://user@host/database."

@@ -1,6 +1,5 @@
 """Take records through a stage: hand their units to a pool, try again what may, keep the rows in order."""
 
-import hashlib
 import heapq
 import json
 import math
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
+from project_fanout.engine.ledger_entry import unit_fingerprint
 from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitError, UnitOutcome, to_json
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import Stage
@@ -78,10 +78,10 @@ class Job:
 class Memory(Protocol):
     """Remembers what became of units, so that a resumed run runs only those without success."""
 
-    def recall(self, stage: int, jobs: Sequence[Job]) -> Iterable[tuple[Job, Ended]]:
-        """Return those of *jobs*, units of the stage with that index, that need not run, and their end."""
+    def recall(self, run: "StageRun", jobs: Sequence[Job]) -> Iterable[tuple[Job, Ended]]:
+        """Return those of *jobs* that need not run, and how they ended."""
 
-    def remember(self, stage: int, job: Job, ended: Ended) -> None:
+    def remember(self, run: "StageRun", job: Job, ended: Ended) -> None:
         """Keep how a unit ended; returns at once.
 
         Raises:
@@ -130,7 +130,7 @@ class StageRun:
         before = list(records)
         jobs = [self._job(record.record_key, unit) for record in before for unit in record.waiting]
         if self.memory is not None:
-            for job, ended in self.memory.recall(self.index, jobs):
+            for job, ended in self.memory.recall(self, jobs):
                 job.ended = ended
         with self.tally.record_in_progress():
             _Hand(self, [job for job in jobs if job.ended is None]).play()
@@ -156,8 +156,8 @@ class StageRun:
             payload_json = to_json(unit.payload, "payload")
         except TypeError as error:
             raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None
-        text = f"{self.stage.reference}\0{self.params_json}\0{payload_json}"
-        return Job(record_key, unit, payload_json, hashlib.sha256(text.encode()).hexdigest())
+        fingerprint = unit_fingerprint(self.stage.reference, payload_json, self.params_json)
+        return Job(record_key, unit, payload_json, fingerprint)
 
     def _merge(self, record: Progress, jobs: Iterator[Job]) -> Progress:
         """Put what became of a record's units in their places, children where their parent was."""
@@ -294,6 +294,6 @@ class _Hand:
             return
         job.ended = Ended(reply, job.attempts, job.seconds)
         if self.run.memory is not None:
-            self.run.memory.remember(self.run.index, job, job.ended)
+            self.run.memory.remember(self.run, job, job.ended)
         if self.run.is_last or reply.status != "succeeded":
             self.run.tally.count(succeeded=reply.status == "succeeded")

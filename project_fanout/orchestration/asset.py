@@ -17,14 +17,15 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps
-from project_fanout.orchestration.resources import UNIT_POOL, UnitPoolResource
+from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
 
 PARTITION_KEY = "partition_key"
 
 # One definition for all assets: a job refuses two resources of one key that are not the same object.
 _DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {
-    UNIT_POOL: UnitPoolResource().get_resource_definition()
+    UNIT_POOL: UnitPoolResource().get_resource_definition(),
+    LEDGER: LedgerResource().get_resource_definition(),
 }
 
 
@@ -136,6 +137,7 @@ def build_fanout_asset(
         aggregate=aggregate,
         run_config=run_config,
         upstream={parameter: annotation for parameter, (annotation, _) in upstream.items()},
+        code_version=code_version,
         partitioned=PARTITION_KEY in inspect.signature(records).parameters,
         retry_policy=retry_policy,
         op_tags=op_tags,

@@ -15,6 +15,8 @@ from project_fanout.engine.errors import (
     ToleranceExceededError,
     TooManyRecordsError,
 )
+from project_fanout.engine.ledger import LedgerScope
+from project_fanout.engine.ledger_memory import LedgerMemory
 from project_fanout.engine.model import Record, RecordOutcome
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress, StageRun
@@ -27,7 +29,7 @@ from project_fanout.orchestration.report import (
     failures_text,
     outcome_frame,
 )
-from project_fanout.orchestration.resources import UNIT_POOL
+from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig
 
 #: The asset check that every fan-out asset has.
@@ -54,6 +56,7 @@ class FanoutOps:
     aggregate: Callable[[pd.DataFrame], Any] | None
     run_config: RunConfig
     upstream: Mapping[str, Any]
+    code_version: str | None
     partitioned: bool
     retry_policy: dg.RetryPolicy | None
     op_tags: Mapping[str, Any] | None
@@ -97,7 +100,7 @@ class FanoutOps:
         op = dg.op(
             name=f"{self.name}__{alias}",
             config_schema={"params": dict, "policy": dict},
-            required_resource_keys={UNIT_POOL},
+            required_resource_keys={UNIT_POOL, LEDGER},
             **options,
         )
         return op(function).alias(alias)
@@ -194,6 +197,8 @@ class FanoutOps:
             if not records and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
+            if (ledger := context.resources.ledger.ledger) is not None:
+                ledger.flush()
             self._check_tolerance(context, settings.policy, records)
             yield from self._results(records)
 
@@ -238,9 +243,26 @@ class FanoutOps:
             pool=unit_pool.pool,
             tally=unit_pool.tally(self.name),
             budget=self.name,
+            memory=self._memory(context, settings),
             on_log=log,
         )
         return tuple(stage_run.advance(batch))
+
+    def _memory(self, context: dg.OpExecutionContext, settings: Settings) -> LedgerMemory | None:
+        ledger = context.resources.ledger.ledger
+        if ledger is None:
+            return None
+        return LedgerMemory(
+            ledger=ledger,
+            scope=LedgerScope(
+                lineage=context.run.root_run_id or context.run_id,
+                asset=self.key.to_user_string(),
+                partition=context.partition_key if context.has_partition_key else "",
+            ),
+            run_id=context.run_id,
+            code_version=self.code_version or "",
+            reuse=settings.policy.reuse,
+        )
 
     def _account_for(
         self,

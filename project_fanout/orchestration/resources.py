@@ -1,5 +1,6 @@
-"""Resources that fan-out assets take: the pool that their units run in."""
+"""Resources that fan-out assets take: the pool that their units run in, and the ledger of their outcomes."""
 
+import os
 import threading
 from typing import Any, Literal
 
@@ -7,12 +8,15 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from project_fanout.engine.calls import UnitPool
+from project_fanout.engine.ledger import LEDGER_URL, Ledger, default_ledger_url
 from project_fanout.engine.pool import InlinePool
 from project_fanout.engine.process_pool import ProcessPool
 from project_fanout.engine.tally import Tally
 
 #: Under this key fan-out assets look for their pool; without a resource of that name they make their own.
 UNIT_POOL = "unit_pool"
+#: Likewise for their ledger.
+LEDGER = "ledger"
 
 
 class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
@@ -71,3 +75,58 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
         if self.kind == "inline":
             return InlinePool()
         return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb)
+
+
+class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see above
+    """The ledger of unit outcomes, under the resource key `ledger`.
+
+    It is in `fanout_ledger.db` in the home of the Dagster instance unless a URL says otherwise. An
+    ephemeral instance (`materialize`, `materialize_to_memory` without one) has no home, and its runs
+    cannot be resumed: there is no ledger then, unless a URL is given.
+    """
+
+    url: str | None = Field(
+        default=None,
+        description="File or SQLAlchemy URL, e.g. postgresql://user@host/database. "
+        "Default: FANOUT_LEDGER_URL, else fanout_ledger.db in the home of the Dagster instance.",
+    )
+    enabled: bool = Field(
+        default=True,
+        description="Whether outcomes are kept. Without them a killed run starts all over again.",
+    )
+
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _ledger: Ledger | None = PrivateAttr(default=None)
+    _where: str | None = PrivateAttr(default=None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Find out where the ledger is; it is opened when the first unit is to run."""
+        self._lock = threading.Lock()
+        self._ledger = None
+        self._where = self._find(context.instance) if self.enabled else None
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # see above
+        """Write what has not been written yet, and close the ledger."""
+        with self._lock:
+            ledger, self._ledger = self._ledger, None
+        if ledger is not None:
+            ledger.close()
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """The ledger of this run, None if there is none.
+
+        Raises:
+            LedgerError: it cannot be opened.
+        """
+        with self._lock:
+            if self._ledger is None and self._where is not None:
+                self._ledger = Ledger(self._where)
+            return self._ledger
+
+    def _find(self, instance: dg.DagsterInstance | None) -> str | None:
+        if self.url is not None:
+            return self.url
+        if instance is None or instance.is_ephemeral:
+            return os.environ.get(LEDGER_URL)
+        return default_ledger_url(instance.root_directory)
