@@ -13,6 +13,7 @@ from typing import Any
 import dagster as dg
 
 from project_fanout.engine.policy import available_cpus
+from project_fanout.orchestration.event_log import open_event_log
 from project_fanout.orchestration.incremental import IncrementalExecution
 from project_fanout.orchestration.internals import (
     DagsterEvent,
@@ -40,6 +41,7 @@ from project_fanout.orchestration.internals import (
 )
 from project_fanout.orchestration.step_logs import StepLogManager
 from project_fanout.orchestration.step_threads import Ended, StepThreads
+from project_fanout.orchestration.telemetry import telemetry_ids_read_once
 
 #: How often the loop looks for an interrupt while no step reports anything.
 _TURN_S = 0.25
@@ -136,6 +138,18 @@ class FanoutExecutor(dg.Executor):
         )
         begin = time.monotonic()
         loop = _RunLoop(plan_context, self._max_concurrent, self._tag_concurrency_limits)
+        instance = plan_context.instance
+        with open_event_log(instance, plan_context.run_id), telemetry_ids_read_once(instance):
+            yield from self._execute(plan_context, execution_plan, loop)
+        yield DagsterEvent.engine_event(
+            plan_context,
+            f"Finished steps in threads (pid: {os.getpid()}) in {time.monotonic() - begin:.2f}s",
+            EngineEventData.in_process(os.getpid(), step_keys),
+        )
+
+    def _execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan, loop: "_RunLoop"
+    ) -> Iterator[DagsterEvent]:
         try:
             yield from ExecuteRunWithPlanIterable(
                 execution_plan=execution_plan,
@@ -160,11 +174,6 @@ class FanoutExecutor(dg.Executor):
             # The resources have been torn down: a step that waited for one has been released.
             yield from loop.end_steps()
             raise
-        yield DagsterEvent.engine_event(
-            plan_context,
-            f"Finished steps in threads (pid: {os.getpid()}) in {time.monotonic() - begin:.2f}s",
-            EngineEventData.in_process(os.getpid(), step_keys),
-        )
 
 
 class _RunLoop:

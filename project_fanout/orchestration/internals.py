@@ -7,6 +7,9 @@ setup.cfg pins the minor version, this module is the only one that may import `d
 """
 
 from dagster._core.errors import DagsterExecutionInterruptedError as DagsterExecutionInterruptedError
+from dagster._core.events import ASSET_CHECK_EVENTS as ASSET_CHECK_EVENTS
+from dagster._core.events import ASSET_EVENTS as ASSET_EVENTS
+from dagster._core.events import EVENT_TYPE_TO_PIPELINE_RUN_STATUS as EVENT_TYPE_TO_PIPELINE_RUN_STATUS
 from dagster._core.events import DagsterEvent as DagsterEvent
 from dagster._core.events import EngineEventData as EngineEventData
 from dagster._core.execution.api import ExecuteRunWithPlanIterable as ExecuteRunWithPlanIterable
@@ -44,6 +47,14 @@ from dagster._core.execution.retries import RetryMode as RetryMode
 from dagster._core.execution.retries import get_retries_config as get_retries_config
 from dagster._core.execution.tags import get_tag_concurrency_limits_config as get_tag_concurrency_limits_config
 from dagster._core.log_manager import DagsterLogManager as DagsterLogManager
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
+    SQLITE_BUSY_TIMEOUT_SECONDS as SQLITE_BUSY_TIMEOUT_SECONDS,
+)
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
+    SqliteEventLogStorage as SqliteEventLogStorage,
+)
 from dagster._core.storage.tags import GLOBAL_CONCURRENCY_TAG as GLOBAL_CONCURRENCY_TAG
 from dagster._core.storage.tags import PRIORITY_TAG as PRIORITY_TAG
 from dagster._utils.error import SerializableErrorInfo as SerializableErrorInfo
@@ -52,3 +63,4 @@ from dagster._utils.error import (
 )
 from dagster._utils.interrupts import pop_captured_interrupt as pop_captured_interrupt
 from dagster._utils.tags import TagConcurrencyLimitsCounter as TagConcurrencyLimitsCounter
+from dagster_shared import telemetry as telemetry
