@@ -31,6 +31,7 @@ from project_fanout.orchestration.internals import (
     SerializableErrorInfo,
     StepExecutionContext,
     StepFailureData,
+    capture_interrupts,
     create_compute_log_file_key,
     dagster_event_sequence_for_step,
     get_retries_config,
@@ -39,6 +40,7 @@ from project_fanout.orchestration.internals import (
     serializable_error_info_from_exc_info,
     trigger_hooks,
 )
+from project_fanout.orchestration.output_capture import captured_output
 from project_fanout.orchestration.step_logs import StepLogManager
 from project_fanout.orchestration.step_threads import Ended, StepThreads
 from project_fanout.orchestration.telemetry import telemetry_ids_read_once
@@ -171,8 +173,10 @@ class FanoutExecutor(dg.Executor):
                 pass
             raise
         except BaseException:
-            # The resources have been torn down: a step that waited for one has been released.
-            yield from loop.end_steps()
+            # The resources have been torn down: a step that waited for one has been released. A second
+            # signal now must not cut off what is left to write.
+            with capture_interrupts():
+                yield from loop.end_steps()
             raise
 
 
@@ -225,7 +229,7 @@ class _RunLoop:
     def _turns(self, job_context: PlanExecutionContext, execution: IncrementalExecution) -> Iterator[DagsterEvent]:
         raised: BaseException | None = None
         while True:
-            self._check_for_interrupts(job_context, execution)
+            yield from self._check_for_interrupts(job_context, execution)
             if raised is None:
                 for step in execution.get_steps_to_execute(limit=self._max_concurrent - len(self._threads)):
                     self._start(job_context, execution, step)
@@ -235,8 +239,7 @@ class _RunLoop:
             for step_key, report in self._threads.reports(self._patience(execution)):
                 if not isinstance(report, Ended):
                     yield report
-                    if report.step_key == step_key and not report.is_hook_event:
-                        execution.handle_event(report)
+                    execution.handle_event(report)
                     continue
                 self._contexts.pop(step_key)
                 if report.error is not None:
@@ -259,12 +262,14 @@ class _RunLoop:
         until_retry = execution.seconds_to_next_retry()
         return _TURN_S if until_retry is None else min(_TURN_S, until_retry)
 
-    def _check_for_interrupts(self, job_context: PlanExecutionContext, execution: IncrementalExecution) -> None:
+    def _check_for_interrupts(
+        self, job_context: PlanExecutionContext, execution: IncrementalExecution
+    ) -> Iterator[DagsterEvent]:
         # Signals, and with them the flag that Dagster keeps for the process, belong to the main thread.
         if threading.current_thread() is not threading.main_thread() or not pop_captured_interrupt():
             return
         execution.mark_interrupted()
-        DagsterEvent.engine_event(
+        yield DagsterEvent.engine_event(
             job_context,
             "Received a termination signal: no further step starts, resources are torn down",
             EngineEventData.interrupted(self._threads.step_keys),
@@ -287,7 +292,7 @@ class _RunLoop:
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
         log_key = compute_logs.build_log_key_for_run(job_context.run_id, create_compute_log_file_key())
         try:
-            log_context = capture.enter_context(compute_logs.capture_logs(log_key))
+            log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
             yield DagsterEvent.capture_logs(job_context, step_keys, log_key, log_context)
         except Exception:
             yield _capture_error(job_context, "Exception while setting up compute log capture")

@@ -47,6 +47,9 @@ from dagster._core.execution.retries import RetryMode as RetryMode
 from dagster._core.execution.retries import get_retries_config as get_retries_config
 from dagster._core.execution.tags import get_tag_concurrency_limits_config as get_tag_concurrency_limits_config
 from dagster._core.log_manager import DagsterLogManager as DagsterLogManager
+from dagster._core.storage.compute_log_manager import CapturedLogContext as CapturedLogContext
+from dagster._core.storage.compute_log_manager import ComputeIOType as ComputeIOType
+from dagster._core.storage.compute_log_manager import ComputeLogManager as ComputeLogManager
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
@@ -61,6 +64,7 @@ from dagster._utils.error import SerializableErrorInfo as SerializableErrorInfo
 from dagster._utils.error import (
     serializable_error_info_from_exc_info as serializable_error_info_from_exc_info,
 )
+from dagster._utils.interrupts import capture_interrupts as capture_interrupts
 from dagster._utils.interrupts import pop_captured_interrupt as pop_captured_interrupt
 from dagster._utils.tags import TagConcurrencyLimitsCounter as TagConcurrencyLimitsCounter
 from dagster_shared import telemetry as telemetry
