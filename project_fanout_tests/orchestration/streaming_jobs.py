@@ -1,5 +1,6 @@
 """Jobs whose steps wait for files, so that tests see what has started when."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -216,12 +217,14 @@ def stuck() -> None:
 def talks(context: dg.OpExecutionContext, folder: Folder, number: int) -> int:
     # Every step logs while the others are under way.
     folder.mark(f"talking {context.run.job_name} {number}")
-    for other in ("one", "two"):
-        if context.run.job_name in ("one", "two"):
-            folder.wait(f"talking {other} {number}")
+    others = [context.run.job_name] if context.run.job_name == "alone" else ["one", "two"]
+    for other in others:
+        for each in range(3):
+            folder.wait(f"talking {other} {each}")
     print(f"print of {context.run.job_name} {number}")
     context.log.info(f"context log of {number}")
     dg.get_dagster_logger().info(f"python log of {number}")
+    logging.getLogger("managed").warning(f"managed log of {number}")
     return number
 
 
@@ -245,7 +248,7 @@ def config(path: Path, resource: str = "folder", **execution: Any) -> dict[str, 
 
 def job(name: str) -> dg.JobDefinition:
     """Return one of this module's jobs by name, its resources to be configured."""
-    if name in ("one", "two"):
+    if name in ("alone", "one", "two"):
         return talkative_job(name)
     graph: dg.GraphDefinition = globals()[name]
     return graph.to_job(
