@@ -1,0 +1,252 @@
+"""An open connection to the event log for the length of a run, and many events per transaction.
+
+With Dagster's SQLite event log each event makes a SQLAlchemy engine, opens the run's database,
+commits, closes, and with that checkpoints: 11 ms and 3.6 ms CPU, where the insert and its fsync take
+1.7 ms and 0.1 ms. A step writes 13 events. With Postgres it is a new connection per event.
+"""
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+import sqlalchemy as db
+from dagster import DagsterInstance, EventLogEntry
+
+from project_fanout.orchestration.internals import (
+    ASSET_CHECK_EVENTS,
+    ASSET_EVENTS,
+    EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
+    SQLITE_BUSY_TIMEOUT_SECONDS,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+    SqliteEventLogStorage,
+)
+
+#: How often the run's SQLite database gets what its write-ahead log holds. Dagster's webserver
+#: watches that file to show a run's log as it grows, and sees nothing until it changes.
+_CHECKPOINT_S = 0.5
+#: A connection that has lain idle longer is tried before it is used: servers, proxies and firewalls
+#: drop idle ones, and a unit of work may take hours.
+_IDLE_S = 10.0
+
+
+@contextmanager
+def open_event_log(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+    """Keep one connection open for the events of *run_id* that this process stores.
+
+    An event is acknowledged when its transaction has been committed, as before, with the database's
+    own settings: WAL and `synchronous=FULL` with SQLite, so that it survives a kill of the process
+    and, where fsync is honest, a power loss. Events that arrive during a commit share the next one.
+
+    Events that Dagster also writes elsewhere (assets, asset checks, run status), those of other runs
+    and other storages than stock SQLite and Postgres take Dagster's own way.
+
+    The storage object gets a `store_event` of its own for as long as a run of this process needs it.
+    """
+    storage = instance.event_log_storage
+    opener = _opener(storage, run_id)
+    if opener is None:
+        yield
+        return
+    writer = EventWriter(opener)
+    _install(storage, run_id, writer)
+    try:
+        with _checkpoints(storage, run_id):
+            yield
+    finally:
+        _uninstall(storage, run_id)
+        writer.close()
+
+
+class EventWriter:
+    """Stores events over one connection; any number of threads may call it.
+
+    The first thread that comes commits its event. Those that come meanwhile queue theirs, and the
+    next of them commits all that are queued: a commit costs the same for one event as for ten.
+
+    Args:
+        open_connection: opens a connection, and closes it on exit.
+    """
+
+    def __init__(self, open_connection: Callable[[], AbstractContextManager[db.Connection]]) -> None:
+        self._open = open_connection
+        self._insert = SqlEventLogStorageTable.insert()
+        self._lock = threading.Lock()
+        self._queued: deque[_Entry] = deque()
+        self._opened: AbstractContextManager[db.Connection] | None = None
+        self._connection: db.Connection | None = None
+        self._used_at = 0.0
+
+    def store(self, row: dict[str, Any]) -> None:
+        """Store *row* durably; return when it is, raise what the database raises."""
+        entry = _Entry(row)
+        self._queued.append(entry)
+        with self._lock:
+            if not entry.done:
+                self._commit_queued()
+        if entry.error is not None:
+            raise entry.error
+
+    def close(self) -> None:
+        """Close the connection; a later `store` would open it again."""
+        with self._lock:
+            self._close()
+
+    def _commit_queued(self) -> None:
+        entries = [self._queued.popleft() for _ in range(len(self._queued))]
+        error: BaseException | None = None
+        try:
+            connection = self._ready_connection()
+            with connection.begin():
+                connection.execute(self._insert, [entry.row for entry in entries])
+            self._used_at = time.monotonic()
+        except BaseException as raised:
+            error = raised
+            # What state the connection is in, nobody knows: the next event gets a new one.
+            self._close()
+            if not isinstance(raised, Exception):
+                raise
+        finally:
+            for entry in entries:
+                entry.error = error if isinstance(error, Exception) else _lost(error)
+                entry.done = True
+
+    def _ready_connection(self) -> db.Connection:
+        if self._connection is not None and time.monotonic() - self._used_at > _IDLE_S:
+            try:
+                self._connection.execute(db.text("SELECT 1"))
+                self._connection.rollback()
+            except db.exc.DBAPIError:
+                self._close()
+        if self._connection is None:
+            self._opened = self._open()
+            self._connection = self._opened.__enter__()
+        return self._connection
+
+    def _close(self) -> None:
+        opened, self._opened, self._connection = self._opened, None, None
+        if opened is not None:
+            with suppress(db.exc.DBAPIError):  # closing a broken connection may fail: it is gone anyway
+                opened.__exit__(None, None, None)
+
+
+class _Entry:
+    """A row on its way into the database."""
+
+    __slots__ = ("done", "error", "row")
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.done = False
+        self.error: Exception | None = None
+
+
+def _lost(error: BaseException | None) -> Exception | None:
+    """Return what to tell the other threads when the one that committed for them was interrupted."""
+    if error is None:
+        return None
+    return RuntimeError(f"The event was not stored: its transaction was interrupted by {type(error).__name__}.")
+
+
+# ---- the storages ----------------------------------------------------------------------------
+
+
+def _opener(storage: Any, run_id: str) -> Callable[[], AbstractContextManager[db.Connection]] | None:
+    """Return how to open a connection for the events of *run_id*, None to leave *storage* alone."""
+    store_event = getattr(type(storage), "store_event", None)
+    if store_event is SqliteEventLogStorage.store_event:
+        return lambda: _sqlite_connection(storage, run_id)
+    # A subclass with a store_event of its own does more than insert a row.
+    if type(storage).__module__.startswith("dagster_postgres.") and isinstance(storage, SqlEventLogStorage):
+        return lambda: storage.run_connection(run_id)
+    return None
+
+
+@contextmanager
+def _sqlite_connection(storage: SqliteEventLogStorage, run_id: str) -> Iterator[db.Connection]:
+    with storage.run_connection(run_id):
+        pass  # makes the database and its tables, and sets WAL, where that has not been done
+    engine = _sqlite_engine(storage, run_id)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _sqlite_engine(storage: SqliteEventLogStorage, run_id: str) -> db.Engine:
+    return db.create_engine(
+        storage.conn_string_for_shard(run_id),
+        poolclass=db.NullPool,
+        # Whichever thread commits uses the connection, one at a time.
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+    )
+
+
+@contextmanager
+def _checkpoints(storage: Any, run_id: str) -> Iterator[None]:
+    """Bring the run's SQLite database up to date every `_CHECKPOINT_S` while it is written to."""
+    if not isinstance(storage, SqliteEventLogStorage):
+        yield
+        return
+    ended = threading.Event()
+
+    def checkpoint() -> None:
+        engine = _sqlite_engine(storage, run_id)
+        while not ended.wait(_CHECKPOINT_S):
+            # PASSIVE waits for nobody; with nothing new in the log it does nothing. An error here
+            # costs the UI some freshness, and closing the last connection checkpoints anyway.
+            with suppress(db.exc.DBAPIError), engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+        engine.dispose()
+
+    thread = threading.Thread(target=checkpoint, name=f"event log {run_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+# ---- one store_event for all runs of this process --------------------------------------------
+
+_writers_lock = threading.Lock()
+_writers: "weakref.WeakKeyDictionary[Any, dict[str, EventWriter]]" = weakref.WeakKeyDictionary()
+
+
+def _install(storage: Any, run_id: str, writer: EventWriter) -> None:
+    with _writers_lock:
+        writers = _writers.setdefault(storage, {})
+        if not writers:
+            storage.store_event = _store_event(storage, writers)
+        writers[run_id] = writer
+
+
+def _uninstall(storage: Any, run_id: str) -> None:
+    with _writers_lock:
+        writers = _writers[storage]
+        del writers[run_id]
+        if not writers:
+            del storage.store_event  # uncovers the method of its class
+            del _writers[storage]
+
+
+def _store_event(storage: Any, writers: dict[str, EventWriter]) -> Callable[[EventLogEntry], None]:
+    stock = type(storage).store_event
+
+    def store_event(event: EventLogEntry) -> None:
+        writer = writers.get(event.run_id)
+        if writer is None or (event.is_dagster_event and event.dagster_event_type in _WRITTEN_ELSEWHERE_TOO):
+            stock(storage, event)
+        else:
+            writer.store(storage._event_to_row(event))
+
+    return store_event
+
+
+_WRITTEN_ELSEWHERE_TOO = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS})

@@ -1,0 +1,110 @@
+"""Mapped steps start while the list of records is still being made, and never too early."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from project_fanout_tests.orchestration import streaming_jobs
+
+COMPUTE_LOGS_OFF = {
+    "module": "dagster._core.storage.noop_compute_log_manager",
+    "class": "NoOpComputeLogManager",
+}
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.local_temp(
+        str(tmp_path_factory.mktemp("instance")),
+        overrides={"telemetry": {"enabled": False}, "compute_logs": COMPUTE_LOGS_OFF},
+    ) as instance:
+        yield instance
+
+
+def steps_with(instance: dg.DagsterInstance, run_id: str, event_type: str) -> Counter[str | None]:
+    """Return how often each step has had an event of *event_type*."""
+    return Counter(
+        entry.step_key
+        for entry in instance.all_logs(run_id)
+        if entry.dagster_event and entry.dagster_event.event_type_value == event_type
+    )
+
+
+def test_a_record_runs_through_its_chain_while_the_list_is_made(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """The first record's last step ends before the trigger yields the second; collect comes last.
+
+    The trigger waits, before it yields the second record, for a file that the first record's second
+    step writes; the collect op fails unless the trigger has written its last.
+    """
+    job = streaming_jobs.reconstructable("streaming")
+    with dg.execute_job(job, instance, run_config=streaming_jobs.config(tmp_path)) as result:
+        assert result.success
+        assert result.output_for_node("collect") == 3
+
+
+def test_under_load_no_step_starts_before_its_value_is_stored(instance: dg.DagsterInstance) -> None:
+    """1,000 mapped steps, 16 at a time: each starts after its own value has been handled, and once."""
+    config = {"execution": {"config": {"max_concurrent": 16}}}
+    result = dg.execute_job(streaming_jobs.reconstructable("thousand"), instance, run_config=config)
+    assert result.success, [event.message for event in result.all_events if event.is_step_failure][:3]
+    stored: set[str | None] = set()
+    started: list[str | None] = []
+    yielded: str | None = None
+    for entry in instance.all_logs(result.run_id):
+        event = entry.dagster_event
+        if event is None:
+            continue
+        if event.step_key == "many" and event.is_successful_output:
+            yielded = f"cheap[{event.step_output_data.mapping_key}]"
+        elif event.step_key == "many" and event.is_handled_output:
+            stored.add(yielded)
+        elif event.is_step_start and event.step_key != "many":
+            assert event.step_key in stored
+            started.append(event.step_key)
+            early = len(stored) < 1000
+    assert len(started) == len(set(started)) == 1000
+    first_start = next(i for i, entry in enumerate(instance.all_logs(result.run_id)) if entry.step_key == "cheap[k0]")
+    last_output = max(i for i, entry in enumerate(instance.all_logs(result.run_id)) if entry.step_key == "many")
+    assert first_start < last_output
+
+
+def test_a_trigger_that_fails_half_way_starts_nothing_new(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """What has started finishes, nothing else starts, collect does not run, and the run has failed.
+
+    Re-executed from failure, the job does what is missing and collects everything.
+    """
+    job = streaming_jobs.reconstructable("broken_off")
+    config = streaming_jobs.config(tmp_path, max_concurrent=2)
+    first = dg.execute_job(job, instance, run_config=config)
+    assert not first.success
+    started = steps_with(instance, first.run_id, "STEP_START")
+    ended = steps_with(instance, first.run_id, "STEP_SUCCESS")
+    assert started == Counter(["fails_half_way", "work[a]"])
+    assert ended == Counter(["work[a]"])
+    assert "collected" not in {path.name for path in tmp_path.iterdir()}
+
+    again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+    with dg.execute_job(job, instance, run_config=config, reexecution_options=again) as second:
+        assert second.success
+        assert second.output_for_node("collect_any") == list(range(8))
+
+
+def test_a_retried_trigger_neither_repeats_nor_loses_a_record(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A trigger with a RetryPolicy breaks off and yields its list again, and one record more."""
+    job = streaming_jobs.reconstructable("retried_trigger")
+    config = streaming_jobs.config(tmp_path, max_concurrent=4)
+    with dg.execute_job(job, instance, run_config=config) as result:
+        assert result.success
+        assert result.output_for_node("collect_any") == [0, 1, 2, 3, 4]
+    assert steps_with(instance, result.run_id, "STEP_SUCCESS") == Counter(
+        ["retried_half_way", *(f"work[{key}]" for key in "abcde"), "collect_any"]
+    )
+    assert steps_with(instance, result.run_id, "STEP_RESTARTED") == Counter(["retried_half_way"])
+    assert not [path.name for path in tmp_path.iterdir() if path.name.endswith("#2") and "run of" in path.name]
