@@ -47,12 +47,24 @@ def describe_stage(function: object) -> Stage:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: a worker process cannot import the script itself. {remedy}"
         )
-    if _find(function.__module__, function.__qualname__) is not function:
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: it is a {_kind(function)}, and calling it returns no result. {remedy}"
+        )
+    try:
+        found = _find(function.__module__, function.__qualname__)
+    except ImportError as error:
+        raise FanoutDefinitionError(f"{reference} is not a stage: {error}. {remedy}") from error
+    if found is not function:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: that name holds something else, so a worker process would "
             f"call that. {remedy}"
         )
     return Stage(function.__name__, reference, _keyword_params(function, reference, remedy))
+
+
+def _kind(function: Callable[..., Any]) -> str:
+    return "coroutine function" if inspect.iscoroutinefunction(function) else "generator function"
 
 
 def _find(module: str, qualname: str) -> object:
