@@ -13,6 +13,7 @@ from typing import Annotated, Any, get_args, get_origin
 import annotated_types
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError
 
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 
@@ -145,7 +146,7 @@ class Params:
         if not _same(known.annotation, found.annotation) or not _same(known.default, found.default):
             raise FanoutDefinitionError(
                 f"{known.taken_by[0]} and {found.taken_by[0]} both take the param {found.name!r} but declare "
-                f"it differently ({_declaration(known)} and {_declaration(found)}): one value goes to both, "
+                f"it differently ({_differently(known, found)}): one value goes to both, "
                 "so give them the same type and default, or different names."
             )
         self._by_name[found.name] = replace(
@@ -163,21 +164,26 @@ class Params:
 def _params_of(function: Callable[..., Any]) -> list[Param]:
     try:
         hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise FanoutDefinitionError(
-            f"The annotations of {function.__qualname__} cannot be read: {error}. Import that name at "
+            f"The annotations of {function.__qualname__} cannot be read: {error}. Import what they name at "
             f"the top of {function.__module__}, not under TYPE_CHECKING."
         ) from error
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             annotation = hints.get(parameter.name, Any)
+            if parameter.default is None:
+                annotation = _or_none(annotation)
             try:
-                TypeAdapter(annotation)
-            except PydanticSchemaGenerationError:
+                adapter = TypeAdapter(annotation)
+                if parameter.default is not REQUIRED:
+                    adapter.dump_python(parameter.default, mode="json", warnings=False)
+            except (PydanticSchemaGenerationError, PydanticSerializationError):
+                shown = _shown(parameter.name, _type_name(annotation), parameter.default)
                 raise FanoutDefinitionError(
-                    f"{function.__qualname__} takes {parameter.name}: {_type_name(annotation)}, which run "
-                    "config cannot hold; use text, numbers, booleans, lists, dicts or dataclasses."
+                    f"{function.__qualname__} takes {shown}, which run config cannot hold; use text, "
+                    "numbers, booleans, lists, dicts or dataclasses."
                 ) from None
             found.append(
                 Param(
@@ -191,9 +197,16 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
     return found
 
 
+def _or_none(annotation: Any) -> Any:
+    """Return *annotation* with None accepted too: `width: int = None` says so by its default."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        parts = (_or_none(inner), *metadata)
+        return Annotated[parts]
+    return typing.Optional[annotation]  # noqa: UP045  # what stands in quotes has no `|`
+
+
 def _checked_default(param: Param) -> Any:
-    if param.default is None:
-        return None
     try:
         return param.coerce(param.default)
     except InvalidParamsError as error:
@@ -208,9 +221,18 @@ def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _declaration(param: Param) -> str:
-    default = "" if param.required else f" = {param.default!r}"
-    return f"{_type_name(param.annotation)}{default}"
+def _differently(one: Param, other: Param) -> str:
+    """Return both declarations, in full where their types alone read the same."""
+    short, whole = (
+        [_shown("", text(each.annotation), each.default) for each in (one, other)]
+        for text in (_type_name, lambda annotation: str(annotation).replace("typing.", ""))
+    )
+    return " and ".join(short if short[0] != short[1] else whole)
+
+
+def _shown(name: str, kind: str, default: Any) -> str:
+    """Return a parameter as it is written, e.g. "width: int = 640"."""
+    return f"{name}: {kind}".removeprefix(": ") + ("" if default is REQUIRED else f" = {default!r}")
 
 
 def _type_name(annotation: Any) -> str:

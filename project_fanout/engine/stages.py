@@ -49,7 +49,7 @@ def describe_stage(function: object) -> Stage:
         )
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise FanoutDefinitionError(
-            f"{reference} is not a stage: it is a {_kind(function)}, and calling it returns no result. {remedy}"
+            f"{reference} is not a stage: it is a {_kind(function)}, so calling it gives no result. {remedy}"
         )
     try:
         found = _find(function.__module__, function.__qualname__)
