@@ -11,9 +11,9 @@ from project_fanout.engine import Fanout, Record, Unit
 
 
 def split(unit: Unit, *, width: int = 2) -> Any:
-    """Fan out into the children that the payload lists; text fails, a number goes on as it is."""
-    if isinstance(unit.payload, str):
-        raise ValueError(unit.payload)
+    """Fan out into the children that the payload lists; `broken` fails, a number goes on as it is."""
+    if unit.payload == "broken":
+        raise ValueError("told to fail")
     if isinstance(unit.payload, list):
         return Fanout([Unit(f"{unit.key}/{index}", child) for index, child in enumerate(unit.payload)])
     return unit.payload * width

@@ -12,9 +12,7 @@ HEAVY = ("dagster", "pandas", "pydantic", "sqlalchemy", "numpy", "PIL", "duckdb"
 def imported_by(module: str) -> set[str]:
     """Return the top-level packages that a fresh interpreter has loaded after importing *module*."""
     code = f"import {module}, sys, json; print(json.dumps([m.partition('.')[0] for m in sys.modules]))"
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     return set(json.loads(run.stdout))
 
 

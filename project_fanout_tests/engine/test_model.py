@@ -102,7 +102,7 @@ def test_an_error_reads_as_in_a_traceback() -> None:
 )
 def test_everything_that_travels_survives_pickling(value: object) -> None:
     """Nouns and errors go between processes as they are."""
-    loaded = pickle.loads(pickle.dumps(value))
+    loaded = pickle.loads(pickle.dumps(value))  # noqa: S301  # our own bytes
     if isinstance(value, FanoutError):
         assert (type(loaded), str(loaded)) == (type(value), "why")
     else:
@@ -111,7 +111,11 @@ def test_everything_that_travels_survives_pickling(value: object) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=10,
     )

@@ -23,7 +23,7 @@ def plain(unit: Unit, *, scale: float = 1.0, name: str) -> float:
     return float(unit.payload) * scale
 
 
-def no_params(unit, /):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  # a user's function may have no types
+def no_params(unit, /):  # type: ignore[no-untyped-def]  # a user's function may have no types
     """Return nothing."""
 
 
@@ -50,7 +50,7 @@ def _shadowing(unit: Unit) -> int:
 shadowed = _shadowing
 
 
-def _shadowing(unit: Unit) -> int:  # type: ignore[no-redef]  # noqa: F811  # the case that is tested
+def _shadowing(unit: Unit) -> int:  # type: ignore[no-redef]  # the case that is tested
     return 2
 
 
