@@ -45,13 +45,21 @@ def fail_first(unit: Unit, *, folder: str, times: int = 1) -> int:
     return done
 
 
-def level(unit: Unit, *, folder: str) -> int:
-    """Return how many units are in work now, this one included, by files in *folder*."""
-    mine = Path(folder) / unit.key
-    mine.touch()
-    time.sleep(0.03)  # long enough that units that may overlap do
-    seen = len(list(Path(folder).iterdir()))
-    mine.unlink()
+def level(unit: Unit, *, folder: str, wait_for: int = 1) -> dict[str, int]:
+    """Return how many units are in work now, and how many have started, this one included.
+
+    Before that, wait until *wait_for* units have started, which they cannot if this one has to end first.
+    """
+    started, working = Path(folder) / "started", Path(folder) / "working"
+    for marks in (started, working):
+        marks.mkdir(exist_ok=True)
+        (marks / unit.key).touch()
+    time.sleep(0.01)  # so that units that may overlap do
+    give_up_at = time.monotonic() + 20
+    while len(list(started.iterdir())) < wait_for and time.monotonic() < give_up_at:
+        time.sleep(0.002)
+    seen = {"working": len(list(working.iterdir())), "started": len(list(started.iterdir()))}
+    (working / unit.key).unlink()
     return seen
 
 
