@@ -38,7 +38,7 @@ class RunConfig:
         """Return the Dagster config schema, with description, bounds and default of every field."""
         return {
             "params": dg.Field(
-                {param.name: _param_field(self.name, param) for param in self.params},
+                {param.name: _param_field(param) for param in self.params},
                 description="The keyword arguments of the records and stage functions.",
             ),
             "policy": dg.Field(
@@ -80,57 +80,48 @@ class RunConfig:
 _SETTINGS = fields(FanoutPolicy)
 
 
-def _param_field(asset: str, param: Param) -> dg.Field:
+def _param_field(param: Param) -> dg.Field:
     description = f"{param.description.rstrip('.')}. " if param.description else ""
     description += f"Accepted: {param.accepted}."
     if param.required:
-        return dg.Field(_config_type(f"{asset}_{param.name}", param.annotation), description=description)
+        return dg.Field(_config_type(param.annotation), description=description)
     default = None if param.default is None else param.to_json(param.default)
     return dg.Field(
-        _config_type(f"{asset}_{param.name}", param.annotation, optional=default is None),
+        _config_type(param.annotation),
         description=f"{description} Default: {default!r}.",
         default_value=default,
         is_required=False,
     )
 
 
-def _config_type(name: str, annotation: Any, *, optional: bool = False) -> Any:
-    """Return the closest Dagster config type that does not refuse what the param would coerce.
+def _config_type(annotation: Any) -> Any:
+    """Return the closest Dagster config type whose refusals name the value and what is accepted.
 
     Numbers and booleans are `Any` there: the params read "123" as an int, which Dagster's Int refuses.
+    Lists and dicts are, because Dagster's own refusal of anything else in their place hides the value.
     """
-    if optional:
-        return dg.Noneable(_config_type(name, _without_none(annotation)))
     if get_origin(annotation) is Annotated:
-        return _config_type(name, get_args(annotation)[0])
+        return _config_type(get_args(annotation)[0])
     if annotation is str:
         return dg.String
-    origin = get_origin(annotation)
-    if origin is typing.Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
-        return _enum(name, get_args(annotation))
-    if origin is list:
-        return dg.Array(_config_type(name, get_args(annotation)[0]))
-    if origin is dict or annotation is dict:
-        return dict
-    if origin in (typing.Union, types.UnionType) and type(None) in get_args(annotation):
-        return dg.Noneable(_config_type(name, _without_none(annotation)))
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if origin is typing.Literal and all(isinstance(each, str) for each in choices):
+        return _enum(choices)
+    if origin in (typing.Union, types.UnionType) and type(None) in choices:
+        return dg.Noneable(_config_type(_without_none(annotation)))
     return dg.Any
 
 
 def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) is Annotated:
-        return _without_none(get_args(annotation)[0])
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        others = [each for each in get_args(annotation) if each is not type(None)]
-        return others[0] if len(others) == 1 else Any
-    return annotation
+    others = [each for each in get_args(annotation) if each is not type(None)]
+    return others[0] if len(others) == 1 else Any
 
 
 def _policy_field(setting: Any, default: Any) -> dg.Field:
     accepted = ACCEPTED[setting.name]
     config_type: Any
     if isinstance(accepted, tuple):
-        config_type = _POLICY_ENUMS[setting.name]
+        config_type = _enum(accepted)
         words = " | ".join(accepted)
     else:
         config_type = {int: dg.Int, float: dg.Float, bool: dg.Bool}[accepted]
@@ -145,12 +136,6 @@ def _policy_field(setting: Any, default: Any) -> dg.Field:
     )
 
 
-def _enum(name: str, choices: tuple[str, ...]) -> dg.Enum:
-    return dg.Enum(name, [dg.EnumValue(choice) for choice in choices])
-
-
-_POLICY_ENUMS = {
-    name: _enum(f"fanout_{name}", accepted)
-    for name, accepted in ACCEPTED.items()
-    if isinstance(accepted, tuple)
-}
+def _enum(choices: tuple[str, ...]) -> dg.Enum:
+    # Dagster's refusal of another value shows the type's name, and nothing else of what is accepted.
+    return dg.Enum(" | ".join(choices), [dg.EnumValue(choice) for choice in choices])
