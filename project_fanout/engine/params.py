@@ -3,6 +3,7 @@
 Needs pydantic, so no pool worker imports it: params are read and coerced in the run's process.
 """
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -161,14 +162,35 @@ class Params:
         )
 
 
-def _params_of(function: Callable[..., Any]) -> list[Param]:
+def function_behind(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the name and the annotations of *function*.
+
+    It is another one for a `functools.partial` and for an object with `__call__`.
+    """
+    if isinstance(function, functools.partial):
+        return function_behind(function.func)
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters.
+
+    Raises:
+        FanoutDefinitionError: an annotation cannot be read.
+    """
+    behind = function_behind(function)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
+        return typing.get_type_hints(behind, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise FanoutDefinitionError(
-            f"The annotations of {function.__qualname__} cannot be read: {error}. Import what they name at "
-            f"the top of {function.__module__}, not under TYPE_CHECKING."
+            f"The annotations of {behind.__qualname__} cannot be read: {error}. Import what they name at "
+            f"the top of {behind.__module__}, not under TYPE_CHECKING."
         ) from error
+
+
+def _params_of(function: Callable[..., Any]) -> list[Param]:
+    hints = annotations_of(function)
+    behind = function_behind(function)
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
@@ -182,7 +204,7 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
             except (PydanticSchemaGenerationError, PydanticSerializationError):
                 shown = _shown(parameter.name, _type_name(annotation), parameter.default)
                 raise FanoutDefinitionError(
-                    f"{function.__qualname__} takes {shown}, which run config cannot hold; use text, "
+                    f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "
                     "numbers, booleans, lists, dicts or dataclasses."
                 ) from None
             found.append(
@@ -191,7 +213,7 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
                     annotation,
                     parameter.default,
                     _description(annotation),
-                    (function.__name__,),
+                    (behind.__name__,),
                 )
             )
     return found
