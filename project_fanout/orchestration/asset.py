@@ -202,7 +202,7 @@ def _upstream(
             continue
         if parameter.name == "context":
             raise FanoutDefinitionError(
-                "records takes context, but knows nothing of Dagster: it gets upstream assets and params only."
+                "records takes context, but knows nothing of Dagster: it gets upstream assets and params."
             )
         asset_in = ins.get(parameter.name, parameter.name)
         if not isinstance(asset_in, dg.AssetIn):

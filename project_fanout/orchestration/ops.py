@@ -35,7 +35,7 @@ from project_fanout.orchestration.run_config import RunConfig
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
 
-_NO_VALUE = dg.MaterializeResult().value
+_NO_VALUE: Any = dg.MaterializeResult().value
 
 Batch = tuple[Progress, ...]
 
