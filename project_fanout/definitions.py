@@ -5,10 +5,12 @@ import dagster as dg
 from project_fanout.images import assets as images
 from project_fanout.images.jobs import daily_images, images_job
 from project_fanout.images.warehouse import Warehouse, database_path
+from project_fanout.orchestration import fanout_executor
 
 defs = dg.Definitions(
     assets=[*dg.load_assets_from_modules([images])],
     jobs=[images_job],
     schedules=[daily_images],
     resources={images.WAREHOUSE: Warehouse(database=database_path())},
+    executor=fanout_executor,
 )

@@ -3,6 +3,7 @@
 Needs pydantic, so no pool worker imports it: params are read and coerced in the run's process.
 """
 
+import functools
 import inspect
 import json
 import typing
@@ -14,6 +15,7 @@ from typing import Annotated, Any, get_args, get_origin
 import annotated_types
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError
 
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 
@@ -156,7 +158,7 @@ class Params:
         if not _same(known.annotation, found.annotation) or not _same(known.default, found.default):
             raise FanoutDefinitionError(
                 f"{known.taken_by[0]} and {found.taken_by[0]} both take the param {found.name!r} but declare "
-                f"it differently ({_declaration(known)} and {_declaration(found)}): one value goes to both, "
+                f"it differently ({_differently(known, found)}): one value goes to both, "
                 "so give them the same type and default, or different names."
             )
         self._by_name[found.name] = replace(
@@ -171,24 +173,50 @@ class Params:
         )
 
 
-def _params_of(function: Callable[..., Any]) -> list[Param]:
+def function_behind(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function that has the name and the annotations of *function*.
+
+    It is another one for a `functools.partial` and for an object with `__call__`.
+    """
+    if isinstance(function, functools.partial):
+        return function_behind(function.func)
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters.
+
+    Raises:
+        FanoutDefinitionError: an annotation cannot be read.
+    """
+    behind = function_behind(function)
     try:
-        hints = typing.get_type_hints(function, include_extras=True)
-    except NameError as error:
+        return typing.get_type_hints(behind, include_extras=True)
+    except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise FanoutDefinitionError(
-            f"The annotations of {function.__qualname__} cannot be read: {error}. Import that name at "
-            f"the top of {function.__module__}, not under TYPE_CHECKING."
+            f"The annotations of {behind.__qualname__} cannot be read: {error}. Import what they name at "
+            f"the top of {behind.__module__}, not under TYPE_CHECKING."
         ) from error
+
+
+def _params_of(function: Callable[..., Any]) -> list[Param]:
+    hints = annotations_of(function)
+    behind = function_behind(function)
     found = []
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             annotation = hints.get(parameter.name, Any)
+            if parameter.default is None:
+                annotation = _or_none(annotation)
             try:
-                TypeAdapter(annotation)
-            except PydanticSchemaGenerationError:
+                adapter = TypeAdapter(annotation)
+                if parameter.default is not REQUIRED:
+                    adapter.dump_python(parameter.default, mode="json", warnings=False)
+            except (PydanticSchemaGenerationError, PydanticSerializationError):
+                shown = _shown(parameter.name, _type_name(annotation), parameter.default)
                 raise FanoutDefinitionError(
-                    f"{function.__qualname__} takes {parameter.name}: {_type_name(annotation)}, which run "
-                    "config cannot hold; use text, numbers, booleans, lists, dicts or dataclasses."
+                    f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "
+                    "numbers, booleans, lists, dicts or dataclasses."
                 ) from None
             found.append(
                 Param(
@@ -196,15 +224,22 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
                     annotation,
                     parameter.default,
                     _description(annotation),
-                    (function.__name__,),
+                    (behind.__name__,),
                 )
             )
     return found
 
 
+def _or_none(annotation: Any) -> Any:
+    """Return *annotation* with None accepted too: `width: int = None` says so by its default."""
+    if get_origin(annotation) is Annotated:
+        inner, *metadata = get_args(annotation)
+        parts = (_or_none(inner), *metadata)
+        return Annotated[parts]
+    return typing.Optional[annotation]  # noqa: UP045  # what stands in quotes has no `|`
+
+
 def _checked_default(param: Param) -> Any:
-    if param.default is None:
-        return None
     try:
         return param.coerce(param.default)
     except InvalidParamsError as error:
@@ -219,9 +254,18 @@ def _same(one: object, other: object) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _declaration(param: Param) -> str:
-    default = "" if param.required else f" = {param.default!r}"
-    return f"{_type_name(param.annotation)}{default}"
+def _differently(one: Param, other: Param) -> str:
+    """Return both declarations, in full where their types alone read the same."""
+    short, whole = (
+        [_shown("", text(each.annotation), each.default) for each in (one, other)]
+        for text in (_type_name, lambda annotation: str(annotation).replace("typing.", ""))
+    )
+    return " and ".join(short if short[0] != short[1] else whole)
+
+
+def _shown(name: str, kind: str, default: Any) -> str:
+    """Return a parameter as it is written, e.g. "width: int = 640"."""
+    return f"{name}: {kind}".removeprefix(": ") + ("" if default is REQUIRED else f" = {default!r}")
 
 
 def _type_name(annotation: Any) -> str:

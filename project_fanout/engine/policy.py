@@ -12,6 +12,9 @@ Strategy = Literal["sequential", "parallel", "auto"]
 OnEmpty = Literal["succeed", "fail", "skip"]
 Reuse = Literal["lineage", "always", "never"]
 
+#: No attempt waits longer for its turn; a delay that doubles would soon outlast any run, and any timer.
+LONGEST_DELAY_S = 3600
+
 
 def _setting(default: Any, description: str, **bounds: float) -> Any:
     return field(default=default, metadata={"description": description, **bounds})
@@ -39,9 +42,10 @@ class FanoutPolicy:
     max_attempts: int = _setting(1, "How often a unit is tried before its failure counts.", ge=1, le=100)
     retry_delay_s: float = _setting(
         0.5,
-        "Seconds before the second attempt of a unit; doubled before each further one, and each time "
-        "made up to half shorter or longer by chance, so that retries do not arrive together.",
+        "Seconds before the second attempt of a unit; doubled before each further one up to an hour, and "
+        "each time made up to half shorter or longer by chance, so that retries do not arrive together.",
         ge=0,
+        le=LONGEST_DELAY_S,
     )
     unit_timeout_s: float | None = _setting(
         None,

@@ -17,7 +17,7 @@ from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
 from project_fanout.engine.ledger_entry import unit_fingerprint
 from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitError, UnitOutcome, to_json
-from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
 
@@ -289,8 +289,9 @@ class _Hand:
             )
             reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
         elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:
-            delay = self.run.policy.retry_delay_s * 2 ** (job.attempts - 1) * random.uniform(0.5, 1.5)
-            heapq.heappush(self._retries, (time.monotonic() + delay, id(job), job))
+            delay = min(self.run.policy.retry_delay_s * 2 ** (job.attempts - 1), LONGEST_DELAY_S)
+            due = time.monotonic() + delay * random.uniform(0.5, 1.5)
+            heapq.heappush(self._retries, (due, id(job), job))
             return
         job.ended = Ended(reply, job.attempts, job.seconds)
         if self.run.memory is not None:

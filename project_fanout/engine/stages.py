@@ -52,7 +52,15 @@ def describe_stage(function: object) -> Stage:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: a worker process cannot import the script itself. {remedy}"
         )
-    if _find(function.__module__, function.__qualname__) is not function:
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: it is a {_kind(function)}, so calling it gives no result. {remedy}"
+        )
+    try:
+        found = _find(function.__module__, function.__qualname__)
+    except ImportError as error:
+        raise FanoutDefinitionError(f"{reference} is not a stage: {error}. {remedy}") from error
+    if found is not function:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: that name holds something else, so a worker process would "
             f"call that. {remedy}"
@@ -72,6 +80,10 @@ def _import_root(module: str) -> str:
     path = Path(file).resolve()
     depth = module.count(".") + (path.stem == "__init__")
     return str(path.parents[depth])
+
+
+def _kind(function: Callable[..., Any]) -> str:
+    return "coroutine function" if inspect.iscoroutinefunction(function) else "generator function"
 
 
 def _find(module: str, qualname: str) -> object:

@@ -1,7 +1,6 @@
 """`build_fanout_asset`: a graph-backed asset from a records function and stage functions."""
 
 import inspect
-import typing
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -13,7 +12,7 @@ from dagster import AssetsDefinition
 
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
-from project_fanout.engine.params import Params
+from project_fanout.engine.params import Params, annotations_of, function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps
@@ -35,6 +34,12 @@ class FanoutAssetsDefinition(AssetsDefinition):
     Dagster refuses a resource that both an asset and its `Definitions` give. Here the asset's are
     defaults, so that it materialises without any and still takes the user's.
     """
+
+    @staticmethod
+    def dagster_internal_init(**attributes: Any) -> "AssetsDefinition":
+        """Return an asset of this class where Dagster makes a copy with another group, key or hook."""
+        with _beta_parts_of_dagster():
+            return FanoutAssetsDefinition(**attributes)
 
     def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> "AssetsDefinition":
         """Return the asset with *resource_defs*, which win over its own."""
@@ -121,8 +126,8 @@ def build_fanout_asset(
     where = f"build_fanout_asset({name!r})"
     if not stages:
         raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
-    upstream = _upstream(records, ins or {}, partitions_def, where)
     try:
+        upstream = _upstream(records, ins or {}, partitions_def)
         described = tuple(describe_stage(stage) for stage in stages)
         all_params = Params(records, stages, params, reserved=frozenset({PARTITION_KEY}))
     except FanoutDefinitionError as error:
@@ -155,7 +160,7 @@ def build_fanout_asset(
         decorated = dg.graph_asset(
             name=name,
             key_prefix=key_prefix,
-            description=description or inspect.getdoc(records),
+            description=description or inspect.getdoc(function_behind(records)),
             ins={parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=run_config.schema()),
             group_name=group_name,
@@ -175,31 +180,39 @@ def build_fanout_asset(
 
 
 def _upstream(
-    records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object, where: str
+    records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object
 ) -> dict[str, tuple[Any, dg.AssetIn]]:
     """Return type and asset of each positional parameter of *records*."""
+    if not callable(records):
+        raise FanoutDefinitionError(
+            f"records is {records!r}; give a function that returns or yields Records."
+        )
     parameters = inspect.signature(records).parameters
     if PARTITION_KEY in parameters and partitions_def is None:
         raise FanoutDefinitionError(
-            f"{where}: records takes partition_key, but the asset has no partitions; give partitions_def."
+            "records takes partition_key, but the asset has no partitions; give partitions_def."
         )
-    hints = typing.get_type_hints(records)
+    hints = annotations_of(records)
     upstream: dict[str, tuple[Any, dg.AssetIn]] = {}
     for parameter in parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise FanoutDefinitionError(
-                f"{where}: records takes {parameter}, which hides what it takes; name each upstream asset as "
+                f"records takes {parameter}, which hides what it takes; name each upstream asset as "
                 "a positional and each param as a keyword-only parameter."
             )
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name == PARTITION_KEY:
             continue
+        if parameter.name == "context":
+            raise FanoutDefinitionError(
+                "records takes context, but knows nothing of Dagster: it gets upstream assets and params."
+            )
         asset_in = ins.get(parameter.name, parameter.name)
         if not isinstance(asset_in, dg.AssetIn):
             asset_in = dg.AssetIn(key=dg.AssetKey.from_coercible(getattr(asset_in, "key", asset_in)))
         upstream[parameter.name] = (hints.get(parameter.name, Any), asset_in)
     if unknown := [each for each in ins if each not in upstream]:
         raise FanoutDefinitionError(
-            f"{where}: ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "
+            f"ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "
             f"records ({', '.join(upstream) or 'it has none'})."
         )
     return upstream

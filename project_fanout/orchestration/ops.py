@@ -1,6 +1,7 @@
 """The ops of one fan-out asset, and the graph that they make."""
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from project_fanout.engine.errors import (
 from project_fanout.engine.ledger import LedgerScope
 from project_fanout.engine.ledger_memory import LedgerMemory
 from project_fanout.engine.model import Record, RecordOutcome
+from project_fanout.engine.params import function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress, StageRun
 from project_fanout.engine.stages import Stage
@@ -34,6 +36,8 @@ from project_fanout.orchestration.run_config import RunConfig
 
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
+
+_NO_VALUE: Any = dg.MaterializeResult().value
 
 Batch = tuple[Progress, ...]
 
@@ -115,11 +119,11 @@ class FanoutOps:
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             settings = self._settings(context)
-            taken = inspect.signature(self.records).parameters
-            arguments = {name: value for name, value in settings.params.items() if name in taken}
+            given = {**settings.params, **ins}
             if self.partitioned:
-                arguments["partition_key"] = context.partition_key
-            found = _checked_records(self.records(**ins, **arguments), settings.policy)
+                given["partition_key"] = context.partition_key
+            arguments = _arguments(self.records, given)
+            found = _checked_records(self.records(*arguments.args, **arguments.kwargs), settings.policy)
             manifest: list[Batch] = []
             for batch in _batches(found, settings.policy.records_per_step):
                 manifest.append(tuple(Progress.of(record) for record in batch))
@@ -134,9 +138,9 @@ class FanoutOps:
                     },
                 )
             if not manifest and settings.policy.on_empty == "fail":
+                name = function_behind(self.records).__name__
                 raise NoRecordsError(
-                    f"{self.records.__name__} found no record with {dict(settings.params)!r}, and on_empty "
-                    "is 'fail'."
+                    f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
                 )
             units = sum(len(record.leaves) for batch in manifest for record in batch)
             if len(self.stages) == 1:
@@ -319,23 +323,32 @@ class FanoutOps:
             metadata.update(value.metadata or {})
             checks.extend(value.check_results)
             extra = {"data_version": value.data_version, "tags": value.tags}
-            value = value.value
+            value = frame if value.value is _NO_VALUE else value.value
         if isinstance(value, pd.DataFrame):
             metadata.setdefault("dagster/row_count", len(value))
         yield dg.Output(value, output_name="result", metadata=metadata, **extra)
         yield self._complete_check(outcomes)
+        # The asset may have got another key since it was built; Dagster knows which.
+        only = self.check_specs[1].name if len(self.check_specs) == 2 else None
         for check in checks:
-            yield check._replace(asset_key=self.key)
+            yield check._replace(asset_key=None, check_name=check.check_name or only)
 
     def _complete_check(self, records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
         failed = [unit for record in records for unit in record.failed]
         return dg.AssetCheckResult(
             check_name=COMPLETE_CHECK,
-            asset_key=self.key,
             passed=not failed,
             severity=dg.AssetCheckSeverity.WARN,
             metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
         )
+
+
+def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> inspect.BoundArguments:
+    """Return what of *given* the function takes, by position where it takes that only by position."""
+    signature = inspect.signature(function)
+    return inspect.BoundArguments(
+        signature, OrderedDict((name, given[name]) for name in signature.parameters if name in given)
+    )
 
 
 def _with_inputs(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
@@ -21,35 +21,47 @@ def outcome_frame(records: Sequence[RecordOutcome]) -> pd.DataFrame:
     """Return one row per outcome, in record and unit order: `COLUMNS`, then the results' fields.
 
     A result that is a dict gives a column per field; any other goes to the column `result`. A field
-    that is named like one of `COLUMNS` becomes `result_<name>`.
+    that is named like one of `COLUMNS` becomes `result_<name>`, with more of them where there is such a
+    field already.
     """
     outcomes = [unit for record in records for unit in record.units]
-    fields: dict[str, None] = {}
     results = [_fields(outcome) for outcome in outcomes]
-    for result in results:
-        fields.update(dict.fromkeys(result))
-    columns: dict[str, list[Any]] = {
-        "record_key": [each.record_key for each in outcomes],
-        "unit_key": [each.unit_key for each in outcomes],
-        "stage": [each.stage for each in outcomes],
-        "status": [each.status for each in outcomes],
-        "attempts": [each.attempts for each in outcomes],
-        "seconds": [each.seconds for each in outcomes],
-        "error": [None if each.error is None else str(each.error) for each in outcomes],
+    fields = dict.fromkeys(name for result in results for name in result)
+    columns: dict[str, pd.Series[Any]] = {
+        "record_key": _texts(each.record_key for each in outcomes),
+        "unit_key": _texts(each.unit_key for each in outcomes),
+        "stage": _texts(each.stage for each in outcomes),
+        "status": _texts(each.status for each in outcomes),
+        "attempts": pd.Series([each.attempts for each in outcomes], dtype="int64"),
+        "seconds": pd.Series([each.seconds for each in outcomes], dtype="float64"),
+        "error": _texts(None if each.error is None else str(each.error) for each in outcomes),
     }
-    columns.update((name, [result.get(name) for result in results]) for name in fields)
-    frame: pd.DataFrame = pd.DataFrame(columns).astype(
-        {"attempts": "int64", "seconds": "float64", "error": "object"}
-    )
+    for name in fields:
+        column = name
+        while column in COLUMNS or (column != name and column in fields):
+            column = f"result_{column}"
+        columns[column] = _values([result.get(name) for result in results])
+    frame: pd.DataFrame = pd.DataFrame(columns)
     return frame
 
 
 def _fields(outcome: UnitOutcome) -> dict[str, Any]:
     if not outcome.succeeded:
         return {}
-    if not isinstance(outcome.result, dict):
-        return {"result": outcome.result}
-    return {f"result_{name}" if name in COLUMNS else name: value for name, value in outcome.result.items()}
+    return outcome.result if isinstance(outcome.result, dict) else {"result": outcome.result}
+
+
+def _texts(values: Iterable[str | None]) -> "pd.Series[Any]":
+    column: pd.Series[Any] = pd.Series(list(values), dtype="object")
+    return column
+
+
+def _values(values: list[Any]) -> "pd.Series[Any]":
+    """Return a column of results; None where there is none, NaN among numbers."""
+    # Beside a None pandas makes floats of integers, which above 2**53 are other numbers.
+    exact = None in values and any(isinstance(each, int) and abs(each) > 2**53 for each in values)
+    column: pd.Series[Any] = pd.Series(values, dtype="object" if exact else None)
+    return column
 
 
 def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:

@@ -87,51 +87,41 @@ def _param_field(param: Param) -> dg.Field:
         return dg.Field(_config_type(param.annotation), description=description)
     default = None if param.default is None else param.to_json(param.default)
     return dg.Field(
-        _config_type(param.annotation, optional=default is None),
+        _config_type(param.annotation),
         description=f"{description} Default: {default!r}.",
         default_value=default,
         is_required=False,
     )
 
 
-def _config_type(annotation: Any, *, optional: bool = False) -> Any:
-    """Return the closest Dagster config type that does not refuse what the param would coerce.
+def _config_type(annotation: Any) -> Any:
+    """Return the closest Dagster config type whose refusals name the value and what is accepted.
 
     Numbers and booleans are `Any` there: the params read "123" as an int, which Dagster's Int refuses.
-    A closed choice is `String`: of a wrong one Dagster's Enum does not say what would be right.
+    Lists and dicts are, because Dagster's own refusal of anything else in their place hides the value.
     """
-    if optional:
-        return dg.Noneable(_config_type(_without_none(annotation)))
     if get_origin(annotation) is Annotated:
         return _config_type(get_args(annotation)[0])
     if annotation is str:
         return dg.String
-    origin = get_origin(annotation)
-    if origin is typing.Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
-        return dg.String
-    if origin is list:
-        return dg.Array(_config_type(get_args(annotation)[0]))
-    if origin is dict or annotation is dict:
-        return dict
-    if origin in (typing.Union, types.UnionType) and type(None) in get_args(annotation):
+    origin, choices = get_origin(annotation), get_args(annotation)
+    if origin is typing.Literal and all(isinstance(each, str) for each in choices):
+        return _enum(choices)
+    if origin in (typing.Union, types.UnionType) and type(None) in choices:
         return dg.Noneable(_config_type(_without_none(annotation)))
     return dg.Any
 
 
 def _without_none(annotation: Any) -> Any:
-    if get_origin(annotation) is Annotated:
-        return _without_none(get_args(annotation)[0])
-    if get_origin(annotation) in (typing.Union, types.UnionType):
-        others = [each for each in get_args(annotation) if each is not type(None)]
-        return others[0] if len(others) == 1 else Any
-    return annotation
+    others = [each for each in get_args(annotation) if each is not type(None)]
+    return others[0] if len(others) == 1 else Any
 
 
 def _policy_field(setting: Any, default: Any) -> dg.Field:
     accepted = ACCEPTED[setting.name]
     config_type: Any
     if isinstance(accepted, tuple):
-        config_type = dg.String
+        config_type = _enum(accepted)
         words = " | ".join(accepted)
     else:
         config_type = {int: dg.Int, float: dg.Float, bool: dg.Bool}[accepted]
@@ -144,3 +134,8 @@ def _policy_field(setting: Any, default: Any) -> dg.Field:
         default_value=default,
         is_required=False,
     )
+
+
+def _enum(choices: tuple[str, ...]) -> dg.Enum:
+    # Dagster's refusal of another value shows the type's name, and nothing else of what is accepted.
+    return dg.Enum(" | ".join(choices), [dg.EnumValue(choice) for choice in choices])

@@ -1,0 +1,153 @@
+"""Records and units say at once what is wrong with them."""
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from project_fanout.engine import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome, errors
+from project_fanout.engine.errors import FanoutError, InvalidRecordError
+from project_fanout.engine.model import to_json
+
+KEYS = [
+    "a",
+    "class",
+    "a.b-c d",
+    "../x",
+    "Отчёт № 5",
+    "📷",
+    " ",
+    "\n",
+    "k" * 300,
+    "Photo.JPG",
+]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_any_text_is_a_key(key: str) -> None:
+    """Dots, dashes, spaces, Cyrillic, 300 characters and Python's own words are all legal keys."""
+    record = Record(key, [Unit(key, 1)])
+    assert (record.key, record.units) == (key, (Unit(key, 1),))
+
+
+@pytest.mark.parametrize("key", ["", None, 5, b"bytes", ["a"], "half \ud800"])
+def test_what_is_not_text_is_no_key(key: Any) -> None:
+    """An empty key, one that is not text and one that no file can hold are refused with their value."""
+    with pytest.raises(InvalidRecordError) as unit_error:
+        Unit(key)
+    with pytest.raises(InvalidRecordError) as record_error:
+        Record(key)
+    assert repr(key) in str(unit_error.value)
+    assert "is not a unit key" in str(unit_error.value)
+    assert repr(key) in str(record_error.value)
+    assert "is not a record key" in str(record_error.value)
+
+
+@pytest.mark.parametrize("make", [lambda units: Record("r", units), Fanout])
+def test_unit_keys_are_unique(make: Any) -> None:
+    """Two units of one key are refused by name, in a record and in a Fanout."""
+    with pytest.raises(InvalidRecordError, match=r"hold the key 'twin' twice"):
+        make([Unit("twin"), Unit("other"), Unit("twin")])
+
+
+@pytest.mark.parametrize("make", [lambda units: Record("r", units), Fanout])
+@pytest.mark.parametrize("units", [None, 5, "text", ["text"], [("a", 1)], [Unit("a"), None]])
+def test_units_are_units(make: Any, units: Any) -> None:
+    """Anything else in their place is refused, and the message says what to give."""
+    with pytest.raises(InvalidRecordError, match=r"Unit\(key, payload\)"):
+        make(units)
+
+
+def test_units_may_come_from_a_generator() -> None:
+    """They are read once and kept as a tuple, so a record can be read twice."""
+    record = Record("r", (Unit(str(number)) for number in range(3)))  # type: ignore[arg-type]
+    assert [unit.key for unit in record.units] == ["0", "1", "2"]
+    assert record.units == record.units
+
+
+def test_two_keys_that_differ_in_case_are_two_keys() -> None:
+    """Keys are compared as they are."""
+    assert len(Record("r", [Unit("a"), Unit("A"), Unit("a ")]).units) == 3
+
+
+def test_outcomes_tell_success_from_the_rest() -> None:
+    """Only `succeeded` is a success; a record lists the others."""
+    fine = UnitOutcome("r", "a", "s", "succeeded", 1, 0.1, result=1)
+    rest = [UnitOutcome("r", "b", "s", each, 1, 0.1) for each in ("failed", "timed_out", "crashed")]
+    record = RecordOutcome("r", (fine, *rest))
+    assert fine.succeeded
+    assert record.failed == tuple(rest)
+
+
+def test_an_error_reads_as_in_a_traceback() -> None:
+    """Type and message, or the type alone where there is no message."""
+    assert str(UnitError("ValueError", "bad")) == "ValueError: bad"
+    assert str(UnitError("KeyboardInterrupt", "")) == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Unit("k", {"a": [1]}),
+        Record("r", [Unit("k")]),
+        Fanout([Unit("k")]),
+        UnitOutcome("r", "u", "s", "failed", 2, 0.5, error=UnitError("E", "m", "t")),
+        RecordOutcome("r", ()),
+        *(each("why") for each in vars(errors).values() if isinstance(each, type)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_everything_that_travels_survives_pickling(value: object) -> None:
+    """Nouns and errors go between processes as they are."""
+    loaded = pickle.loads(pickle.dumps(value))  # noqa: S301  # our own bytes
+    if isinstance(value, FanoutError):
+        assert (type(loaded), str(loaded)) == (type(value), "why")
+    else:
+        assert loaded == value
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=10,
+    )
+)
+def test_json_is_kept(value: Any) -> None:
+    """Any JSON value comes back equal."""
+    assert json.loads(to_json(value, "payload")) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({1, 2}, "payload is a set"),
+        ({"sizes": [1, 2, 3, {4}]}, "payload['sizes'][3] is a set"),
+        ({"a": {"b": (1, b"x")}}, "payload['a']['b'][1] is a bytes"),
+        ([float("nan")], "payload[0] is nan"),
+        ({"x": float("-inf")}, "payload['x'] is -inf"),
+        ({(1, 2): 3}, "payload has the key (1, 2), a tuple"),
+        (object, "payload is a type"),
+    ],
+)
+def test_what_is_not_json_is_named_with_its_place(value: object, said: str) -> None:
+    """The message tells where in the value the offender sits, and what to use."""
+    with pytest.raises(TypeError) as error:
+        to_json(value, "payload")
+    assert str(error.value).startswith(said)
+    assert "not JSON" in str(error.value)
+
+
+def test_a_value_that_contains_itself_is_refused() -> None:
+    """Without an endless loop."""
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(TypeError, match="contains itself"):
+        to_json(loop, "result")

@@ -1,0 +1,193 @@
+"""What a stage function may be is decided when the asset is built, not when a worker cannot find it."""
+
+import functools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project_fanout.engine import Unit
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.execute import load_stage
+from project_fanout.engine.stages import describe_stage
+from project_fanout_tests.engine import runner_stages
+
+ROOT = Path(__file__).parents[2]
+
+
+def plain(unit: Unit, *, scale: float = 1.0, name: str) -> float:
+    """Return a number; here for its signature."""
+    return float(unit.payload) * scale
+
+
+def no_params(unit, /):  # type: ignore[no-untyped-def]  # a user's function may have no types
+    """Return nothing."""
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap as good decorators do."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+@logged
+def decorated(unit: Unit, *, factor: int = 2) -> int:
+    """Return a product."""
+    return int(unit.payload) * factor
+
+
+def _shadowing(unit: Unit) -> int:
+    return 1
+
+
+shadowed = _shadowing
+
+
+def _shadowing(unit: Unit) -> int:  # type: ignore[no-redef]  # the case that is tested
+    return 2
+
+
+def no_unit() -> None:
+    """Take nothing."""
+
+
+def two_units(unit: Unit, other: Unit) -> None:
+    """Take two units."""
+
+
+def param_by_position(unit: Unit, scale: float = 1.0) -> None:
+    """Take a param that is not keyword-only."""
+
+
+def only_keywords(*, unit: Unit) -> None:
+    """Take the unit by keyword."""
+
+
+def any_args(*units: Unit) -> None:
+    """Hide what it takes."""
+
+
+def any_kwargs(unit: Unit, **params: Any) -> None:
+    """Hide its params."""
+
+
+async def coroutine(unit: Unit) -> int:
+    """Return a coroutine, which nobody awaits."""
+    return 1
+
+
+def generator(unit: Unit) -> Iterator[int]:
+    """Return a generator, which is not JSON."""
+    yield 1
+
+
+def orphan(unit: Unit) -> None:
+    """Claim to come from a module that there is not."""
+
+
+orphan.__module__ = "no_such_module_x"
+
+
+class Holder:
+    """Functions of a class, and an object that can be called."""
+
+    def method(self, unit: Unit) -> None:
+        """Need an object."""
+
+    @classmethod
+    def of_class(cls, unit: Unit) -> None:
+        """Need a class."""
+
+    def __call__(self, unit: Unit) -> None:
+        """Be called."""
+
+
+def nested() -> Callable[..., Any]:
+    """Return a function that no import can reach."""
+
+    def inner(unit: Unit) -> None:
+        pass
+
+    return inner
+
+
+@pytest.mark.parametrize(
+    ("function", "params"), [(plain, ("scale", "name")), (no_params, ()), (decorated, ("factor",))]
+)
+def test_a_stage_is_described_by_what_a_worker_needs(
+    function: Callable[..., Any], params: tuple[str, ...]
+) -> None:
+    """Its name, its params, and a reference under which a worker finds this very function."""
+    stage = describe_stage(function)
+    assert (stage.name, stage.params) == (function.__name__, params)
+    assert load_stage(stage.reference) is function
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda unit: None, "lambda"),
+        (nested(), "nested in a function"),
+        (functools.partial(plain, scale=2.0), "not a function"),
+        (Holder(), "not a function"),
+        (Holder().method, "not a function"),
+        (Holder.of_class, "not a function"),
+        (Holder.method, "2 positional parameters"),
+        (Holder, "not a function"),
+        (len, "not a function"),
+        ("plain", "not a function"),
+        (None, "not a function"),
+        (shadowed, "holds something else"),
+        (no_unit, "0 positional parameters (none)"),
+        (two_units, "2 positional parameters (unit, other)"),
+        (param_by_position, "2 positional parameters (unit, scale)"),
+        (only_keywords, "0 positional parameters"),
+        (any_args, "*units"),
+        (any_kwargs, "**params"),
+        (coroutine, "coroutine"),
+        (generator, "generator"),
+        (orphan, "no_such_module_x"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_worker_could_not_call_is_refused(function: object, why: str) -> None:
+    """The message says which function, why it is no stage, and how to write it."""
+    with pytest.raises(FanoutDefinitionError) as error:
+        describe_stage(function)
+    assert why in str(error.value)
+    assert "is not a stage" in str(error.value)
+    assert "def stage(unit, *, param=default)" in str(error.value)
+
+
+def test_a_function_of_the_script_itself_is_refused(tmp_path: Path) -> None:
+    """A worker cannot import the file that was started; the message says so before any work."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from project_fanout.engine.stages import describe_stage\n"
+        "def stage(unit):\n    return 1\n"
+        "describe_stage(stage)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode != 0
+    assert "__main__:stage is not a stage: a worker process cannot import the script itself" in run.stderr
+
+
+@pytest.mark.parametrize("name", ["split", "weigh", "mark", "level", "echo"])
+def test_every_function_at_the_top_of_a_module_is_a_stage(name: str) -> None:
+    """With `*, param: type = default` for its params."""
+    assert describe_stage(getattr(runner_stages, name)).name == name

@@ -1,0 +1,151 @@
+"""The table and the metadata say what became of every unit, and nothing else."""
+
+import pandas as pd
+import pytest
+
+from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
+from project_fanout.orchestration.report import (
+    COLUMNS,
+    asset_metadata,
+    counts_metadata,
+    failures_text,
+    outcome_frame,
+)
+
+
+def fine(result: object, *, unit: str = "u", record: str = "r", seconds: float = 0.5) -> UnitOutcome:
+    """Return the outcome of a unit that succeeded."""
+    return UnitOutcome(record, unit, "work", "succeeded", 1, seconds, result=result)
+
+
+def bad(status: str = "failed", *, unit: str = "u", record: str = "r", message: str = "bad") -> UnitOutcome:
+    """Return the outcome of a unit that did not."""
+    error = UnitError("ValueError", message, "Traceback ...")
+    return UnitOutcome(record, unit, "work", status, 3, 1.0, error=error)  # type: ignore[arg-type]
+
+
+def frame_of(*outcomes: UnitOutcome) -> pd.DataFrame:
+    """Return the table of one record."""
+    return outcome_frame([RecordOutcome("r", outcomes)])
+
+
+def test_the_columns_come_in_order() -> None:
+    """The fixed ones, then the fields of the results as they first appear."""
+    frame = frame_of(fine({"b": 1, "a": "x"}), bad(), fine({"c": None, "a": "y"}))
+    assert list(frame.columns) == [*COLUMNS, "b", "a", "c"]
+    assert COLUMNS == ("record_key", "unit_key", "stage", "status", "attempts", "seconds", "error")
+    assert frame["status"].tolist() == ["succeeded", "failed", "succeeded"]
+    assert frame["error"].tolist() == [None, "ValueError: bad", None]
+    assert frame["a"].tolist() == ["x", None, "y"]
+
+
+def test_rows_are_in_record_and_unit_order() -> None:
+    """Not in the order in which units ended."""
+    records = [
+        RecordOutcome("b", (fine(1, record="b", unit="2"), bad(record="b", unit="1"))),
+        RecordOutcome("empty", ()),
+        RecordOutcome("a", (fine(2, record="a"),)),
+    ]
+    frame = outcome_frame(records)
+    assert list(zip(frame["record_key"], frame["unit_key"], strict=True)) == [
+        ("b", "2"),
+        ("b", "1"),
+        ("a", "u"),
+    ]
+    assert frame.index.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("records", [[], [RecordOutcome("r", ())]])
+def test_an_empty_table_has_the_same_columns_and_types(records: list[RecordOutcome]) -> None:
+    """A database table does not change its schema on a day without records."""
+    empty, full = outcome_frame(records), frame_of(fine(None), bad())
+    assert len(empty) == 0
+    assert list(empty.columns) == list(COLUMNS)
+    assert empty.dtypes[list(COLUMNS)].tolist() == full.dtypes[list(COLUMNS)].tolist()
+
+
+def test_a_table_of_failures_has_no_result_columns() -> None:
+    """There is nothing to put there."""
+    assert list(frame_of(bad("crashed"), bad("timed_out")).columns) == list(COLUMNS)
+
+
+def test_a_field_named_like_a_column_is_renamed() -> None:
+    """The unit's own status is not overwritten, nor is the result's."""
+    frame = frame_of(fine({"status": "draft", "error": "none", "size": 1}))
+    assert frame.iloc[0].to_dict() | {"seconds": 0.5} == {
+        "record_key": "r",
+        "unit_key": "u",
+        "stage": "work",
+        "status": "succeeded",
+        "attempts": 1,
+        "seconds": 0.5,
+        "error": None,
+        "result_status": "draft",
+        "result_error": "none",
+        "size": 1,
+    }
+
+
+def test_a_renamed_field_replaces_no_other() -> None:
+    """Whatever names a result has, in this row or another, each has a column."""
+    frame = frame_of(fine({"status": 1, "result_status": 2}), fine({"result_result_status": 3}))
+    row = frame.drop(columns=list(COLUMNS)).sum().to_dict()
+    assert sorted(row.values()) == [1, 2, 3]
+
+
+def test_results_that_are_no_dicts_go_to_one_column() -> None:
+    """Text, numbers, lists and None as they are; beside dicts too."""
+    frame = frame_of(fine("x"), fine([1, [2]]), fine(None), fine({"a": {"deep": [1]}}))
+    assert frame["result"].tolist() == ["x", [1, [2]], None, None]
+    assert frame["a"].tolist() == [None, None, None, {"deep": [1]}]
+
+
+def test_numbers_stay_numbers() -> None:
+    """Integers without gaps are integers; large ones are exact even beside a failure."""
+    whole = frame_of(fine({"n": 1}), fine({"n": 2}))
+    gap = frame_of(fine({"n": 2**53 + 1}), bad())
+    assert str(whole["n"].dtype) == "int64"
+    assert gap["n"].tolist() == [2**53 + 1, None]
+
+
+def test_the_counts_tell_every_status() -> None:
+    """Only those that occur, but always how many succeeded."""
+    outcomes = (bad("failed"), bad("crashed"), bad("crashed"), fine(1, seconds=0.25))
+    assert counts_metadata([RecordOutcome("r", outcomes), RecordOutcome("s", ())]) == {
+        "records": 2,
+        "units": 4,
+        "succeeded": 1,
+        "failed": 1,
+        "crashed": 2,
+        "unit_seconds": 3.25,
+    }
+    assert counts_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+
+
+def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
+    """How long units took, the five slowest, and each failure with its reason, safe inside a table."""
+    outcomes = [fine(1, unit=f"u{number}", seconds=float(number)) for number in range(1, 21)]
+    failed = bad(unit="broken", message="line one\nline | two " + "x" * 500)
+    metadata = asset_metadata([RecordOutcome("r", (*outcomes, failed))])
+    assert (metadata["seconds_p50"], metadata["seconds_p95"], metadata["retried"]) == (10.0, 19.0, 1)
+    slowest = metadata["slowest"].value.splitlines()
+    assert [line.split("|")[2].strip() for line in slowest[2:]] == ["u20", "u19", "u18", "u17", "u16"]
+    (line,) = metadata["failures"].value.splitlines()[2:]
+    assert "broken" in line
+    assert "line one line \\| two" in line
+    assert len(line) < 500
+
+
+def test_the_assets_metadata_of_nothing() -> None:
+    """No unit, no times."""
+    assert asset_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+
+
+def test_a_failed_run_names_the_first_twenty() -> None:
+    """Record, unit and error of each, then a count."""
+    failed = [bad(unit=f"u{number}", record="r 1") for number in range(25)]
+    lines = failures_text(failed, 100, 0.1).splitlines()
+    assert lines[0] == "25 of 100 units ended without success (25.0%, max_failed_ratio allows 10.0%):"
+    assert lines[1] == "- record 'r 1', unit 'u0', stage work: failed after 3 attempts: ValueError: bad"
+    assert len(lines) == 22
+    assert lines[-1] == "- and 5 more."
