@@ -228,7 +228,8 @@ class LedgerDatabase:
         if _is_locked(error):
             return (
                 f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that "
-                f"process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run again."
+                "process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run "
+                "again."
             )
         if "readonly" in text or "read-only" in text or "permission denied" in text:
             return f"{start} Allow this user to write it and its folder, or {elsewhere}."
