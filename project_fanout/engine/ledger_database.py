@@ -139,7 +139,7 @@ class LedgerDatabase:
             settings["connect_args"] = {"timeout": self._lock_timeout_s}
         else:
             settings["pool_pre_ping"] = True
-        if self._url.get_driver_name() == "psycopg2":
+        if self._url.drivername == "postgresql+psycopg2":
             settings["connect_args"] = {"connect_timeout": 10}
         try:
             engine = create_engine(self._url, **settings)
@@ -221,7 +221,7 @@ class LedgerDatabase:
         return self._opened and isinstance(error, OperationalError)
 
     def _explain(self, error: Exception) -> str:
-        cause = str(getattr(error, "orig", None) or error).strip()
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         start = f"Ledger {self.name}: {cause}."
         elsewhere = f"name another place in {LEDGER_URL}"
         text = cause.lower()

@@ -354,9 +354,10 @@ def test_pruning_gives_the_disk_space_back(tmp_path: Path) -> None:
 
 
 def test_a_worker_does_not_load_the_ledger() -> None:
-    """Importing the engine, as every pool worker does, loads no SQLAlchemy; the ledger loads no Dagster."""
+    """Importing the engine, as every pool worker does, loads no SQLAlchemy; the ledger no Dagster."""
     code = (
         "import sys, project_fanout.engine; assert 'sqlalchemy' not in sys.modules\n"
-        "import project_fanout.engine.ledger, project_fanout.engine.claims; assert 'dagster' not in sys.modules"
+        "import project_fanout.engine.ledger, project_fanout.engine.claims\n"
+        "assert 'dagster' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
