@@ -5,6 +5,8 @@ from collections.abc import Generator
 
 import pytest
 
+pytest_plugins = ["project_fanout_tests.postgres"]
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(

@@ -287,5 +287,6 @@ class Ledger:
 
 def _size(entry: LedgerEntry) -> int:
     """Return about how many bytes *entry* takes."""
-    texts = len(entry.result_json or "") + len(entry.error.traceback if entry.error else "")
+    error = entry.error
+    texts = len(entry.result_json or "") + (len(error.message) + len(error.traceback) if error else 0)
     return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in entry.fanout or ())

@@ -139,7 +139,7 @@ class LedgerDatabase:
             settings["connect_args"] = {"timeout": self._lock_timeout_s}
         else:
             settings["pool_pre_ping"] = True
-        if self._url.get_driver_name() == "psycopg2":
+        if self._url.drivername == "postgresql+psycopg2":
             settings["connect_args"] = {"connect_timeout": 10}
         try:
             engine = create_engine(self._url, **settings)
@@ -221,14 +221,15 @@ class LedgerDatabase:
         return self._opened and isinstance(error, OperationalError)
 
     def _explain(self, error: Exception) -> str:
-        cause = str(getattr(error, "orig", None) or error).strip()
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
         start = f"Ledger {self.name}: {cause}."
         elsewhere = f"name another place in {LEDGER_URL}"
         text = cause.lower()
         if _is_locked(error):
             return (
                 f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that "
-                f"process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run again."
+                "process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run "
+                "again."
             )
         if "readonly" in text or "read-only" in text or "permission denied" in text:
             return f"{start} Allow this user to write it and its folder, or {elsewhere}."
