@@ -135,7 +135,9 @@ class ProcessPool:
             self._changed.notify_all()
         atexit.unregister(self.close)
         for job in waiting:
-            job.future.cancel()
+            if not job.future.cancel() and not job.future.done():
+                # It was handed to a worker once and taken back.
+                job.future.set_exception(CancelledError())
         give_up_at = time.monotonic() + _LONGEST_CLOSE_S
         for thread in self._threads:
             if thread is not threading.current_thread():

@@ -38,7 +38,11 @@ class Guard:
         self._workers: set[int] = set()
 
     def watch(self, pid: int) -> None:
-        """Put worker *pid* and all below it under guard."""
+        """Put worker *pid* and all below it under guard.
+
+        Raises:
+            OSError: no guard can be started.
+        """
         with self._lock:
             self._workers.add(pid)
             self._tell(f"+{pid}\n")
@@ -48,7 +52,9 @@ class Guard:
         with self._lock:
             self._workers.discard(pid)
             if self._process is not None:
-                self._tell(f"-{pid}\n")
+                # A guard that cannot be had is reported when it is to watch over the next worker.
+                with suppress(OSError):
+                    self._tell(f"-{pid}\n")
 
     def close(self) -> None:
         """End the guard; workers that are still under guard are killed."""
@@ -112,7 +118,12 @@ class WorkerProcess:
             os.close(board_fd)
         self.pid = self._process.pid
         self._calls = 0
-        guard.watch(self.pid)
+        try:
+            guard.watch(self.pid)
+        except OSError:
+            self.kill()
+            self.close()
+            raise
 
     def next_number(self) -> int:
         """Return the number of the next call: 1, 2, 3..."""

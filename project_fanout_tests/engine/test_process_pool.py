@@ -373,6 +373,19 @@ def test_close_ends_everything_and_may_be_called_twice(tmp_path: Path) -> None:
         pool.submit(make_call("echo"))
 
 
+def test_close_ends_calls_that_were_taken_back_from_a_worker() -> None:
+    """A call that waited behind a hung unit and was taken back ends with the pool, like any other."""
+    with ProcessPool(2) as pool:
+        for future in [pool.submit(make_call("echo")) for _ in range(20)]:
+            future.result(20)
+        futures = [pool.submit(make_call("hang")) for _ in range(40)]
+        wait_until(lambda: len(pool._backlog) == 38, "all but two are back")
+        assert sum(future.running() for future in futures) > 2
+    for future in futures:
+        with pytest.raises(CancelledError):
+            future.result(0)
+
+
 def test_a_pool_that_is_closed_by_its_own_callback_closes() -> None:
     """Closing from a callback of a future, in the pool's own thread, does not wait for itself."""
     before = NothingLeft()
