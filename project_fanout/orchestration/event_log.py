@@ -149,7 +149,9 @@ def _lost(error: BaseException | None) -> Exception | None:
     """Return what to tell the other threads when the one that committed for them was interrupted."""
     if error is None:
         return None
-    return RuntimeError(f"The event was not stored: its transaction was interrupted by {type(error).__name__}.")
+    return RuntimeError(
+        f"The event was not stored: its transaction was interrupted by {type(error).__name__}."
+    )
 
 
 # ---- the storages ----------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from project_fanout.orchestration.internals import (
     SerializableErrorInfo,
     StepExecutionContext,
     StepFailureData,
+    _trigger_hook,
     capture_interrupts,
     create_compute_log_file_key,
     dagster_event_sequence_for_step,
@@ -38,7 +39,6 @@ from project_fanout.orchestration.internals import (
     get_tag_concurrency_limits_config,
     pop_captured_interrupt,
     serializable_error_info_from_exc_info,
-    trigger_hooks,
 )
 from project_fanout.orchestration.output_capture import captured_output
 from project_fanout.orchestration.step_logs import StepLogManager
@@ -72,8 +72,8 @@ def default_max_concurrent() -> int:
             default_value=None,
             description="Most steps at once, 1 or more. Default: twice the CPUs this process may use, plus 4.",
         ),
-        "retries": get_retries_config(),
-        "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
+        "tag_concurrency_limits": get_tag_concurrency_limits_config(),  # type: ignore[no-untyped-call]
     },
 )
 def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
@@ -108,7 +108,7 @@ class FanoutExecutor(dg.Executor):
         tag_concurrency_limits: as Dagster's multiprocess executor takes them.
 
     Raises:
-        dg.DagsterInvalidConfigError: never; a bad *max_concurrent* is a `ValueError`.
+        ValueError: *max_concurrent* is less than 1.
     """
 
     def __init__(
@@ -119,7 +119,9 @@ class FanoutExecutor(dg.Executor):
         tag_concurrency_limits: list[dict[str, Any]] | None = None,
     ) -> None:
         if max_concurrent < 1:
-            raise ValueError(f"max_concurrent is {max_concurrent}, accepted: 1 or more, or none for the default.")
+            raise ValueError(
+                f"max_concurrent is {max_concurrent}, accepted: 1 or more, or none for the default."
+            )
         self._max_concurrent = max_concurrent
         self._retries = retries
         self._tag_concurrency_limits = tag_concurrency_limits or []
@@ -226,7 +228,9 @@ class _RunLoop:
             except Exception:
                 yield _capture_error(job_context, "Exception while cleaning up compute log capture")
 
-    def _turns(self, job_context: PlanExecutionContext, execution: IncrementalExecution) -> Iterator[DagsterEvent]:
+    def _turns(
+        self, job_context: PlanExecutionContext, execution: IncrementalExecution
+    ) -> Iterator[DagsterEvent]:
         raised: BaseException | None = None
         while True:
             yield from self._check_for_interrupts(job_context, execution)
@@ -276,9 +280,13 @@ class _RunLoop:
         )
         raise DagsterExecutionInterruptedError("The run was interrupted.")
 
-    def _start(self, job_context: PlanExecutionContext, execution: IncrementalExecution, step: ExecutionStep) -> None:
+    def _start(
+        self, job_context: PlanExecutionContext, execution: IncrementalExecution, step: ExecutionStep
+    ) -> None:
         step_context = job_context.for_step(step, execution.get_known_state())
-        missing = [key for key in step_context.required_resource_keys if not hasattr(step_context.resources, key)]
+        missing = [
+            key for key in step_context.required_resource_keys if not hasattr(step_context.resources, key)
+        ]
         if missing:
             raise dg.DagsterInvariantViolationError(f"Step {step.key} lacks the resources {missing}.")
         self._contexts[step.key] = step_context
@@ -290,7 +298,8 @@ class _RunLoop:
         """Send what the process prints to the run's compute logs, as the in-process executor does."""
         compute_logs = job_context.instance.compute_log_manager
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
-        log_key = compute_logs.build_log_key_for_run(job_context.run_id, create_compute_log_file_key())
+        file_key = create_compute_log_file_key()  # type: ignore[no-untyped-call]
+        log_key = compute_logs.build_log_key_for_run(job_context.run_id, file_key)
         try:
             log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
             yield DagsterEvent.capture_logs(job_context, step_keys, log_key, log_context)
@@ -336,7 +345,7 @@ def _step_events(step_context: StepExecutionContext) -> Iterator[DagsterEvent]:
             yield event
     finally:
         loop.close()
-    yield from trigger_hooks(step_context, events)
+    yield from _trigger_hook(step_context, events)
 
 
 class _LazyEventLoop:
@@ -367,7 +376,5 @@ def _interrupted_failure(step_context: StepExecutionContext) -> DagsterEvent:
         stack=[],
         cls_name="DagsterExecutionInterruptedError",
     )
-    return DagsterEvent.step_failure_event(
-        step_context,
-        StepFailureData(error=error, user_failure_data=None, error_source=ErrorSource.INTERRUPT),
-    )
+    failure = StepFailureData(error, None, ErrorSource.INTERRUPT)  # type: ignore[no-untyped-call]
+    return DagsterEvent.step_failure_event(step_context, failure)

@@ -369,7 +369,9 @@ class IncrementalExecution(ActiveExecution):
                     for each in tied
                 ):
                     producer.direct.add(node)
-                above = [self._depths.get(key.removesuffix("[?]"), 0) for key in step.get_all_dependency_keys()]
+                above = [
+                    self._depths.get(key.removesuffix("[?]"), 0) for key in step.get_all_dependency_keys()
+                ]
                 self._depths[node] = 1 + max(above, default=0)
         return producers
 
@@ -406,7 +408,10 @@ class IncrementalExecution(ActiveExecution):
         for required in [keys for keys in resolvable if all(key in completed for key in keys)]:
             for handle in resolvable.pop(required):
                 unresolved = self._plan.step_dict[handle]
-                if isinstance(unresolved, UnresolvedCollectExecutionStep) and unresolved.key in self._to_execute:
+                if (
+                    isinstance(unresolved, UnresolvedCollectExecutionStep)
+                    and unresolved.key in self._to_execute
+                ):
                     step = unresolved.resolve(completed)
                     self._introduce(step)
                     collects.append(step.key)
@@ -456,7 +461,7 @@ class IncrementalExecution(ActiveExecution):
     def _introduce(self, step: ExecutionStep) -> None:
         self._plan.step_dict[step.handle] = step
         self._plan.step_dict_by_key[step.key] = step
-        self._plan.executable_map[step.key] = step.handle  # type: ignore[assignment]
+        self._plan.executable_map[step.key] = step.handle
 
     def _offer(self, step_key: str) -> None:
         """Make *step_key* pending, or hold it while it depends on a step that is not resolved."""

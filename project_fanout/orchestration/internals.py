@@ -21,7 +21,7 @@ from dagster._core.execution.context_creation_job import (
     PlanExecutionContextManager as PlanExecutionContextManager,
 )
 from dagster._core.execution.plan.active import ActiveExecution as ActiveExecution
-from dagster._core.execution.plan.execute_plan import _trigger_hook as trigger_hooks
+from dagster._core.execution.plan.execute_plan import _trigger_hook as _trigger_hook
 from dagster._core.execution.plan.execute_plan import (
     dagster_event_sequence_for_step as dagster_event_sequence_for_step,
 )
@@ -45,7 +45,9 @@ from dagster._core.execution.plan.step import (
 )
 from dagster._core.execution.retries import RetryMode as RetryMode
 from dagster._core.execution.retries import get_retries_config as get_retries_config
-from dagster._core.execution.tags import get_tag_concurrency_limits_config as get_tag_concurrency_limits_config
+from dagster._core.execution.tags import (
+    get_tag_concurrency_limits_config as get_tag_concurrency_limits_config,
+)
 from dagster._core.log_manager import DagsterLogManager as DagsterLogManager
 from dagster._core.storage.compute_log_manager import CapturedLogContext as CapturedLogContext
 from dagster._core.storage.compute_log_manager import ComputeIOType as ComputeIOType
@@ -53,14 +55,11 @@ from dagster._core.storage.compute_log_manager import ComputeLogManager as Compu
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage as SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
-    SQLITE_BUSY_TIMEOUT_SECONDS as SQLITE_BUSY_TIMEOUT_SECONDS,
-)
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     SqliteEventLogStorage as SqliteEventLogStorage,
 )
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS as SQLITE_BUSY_TIMEOUT_SECONDS
 from dagster._core.storage.tags import GLOBAL_CONCURRENCY_TAG as GLOBAL_CONCURRENCY_TAG
 from dagster._core.storage.tags import PRIORITY_TAG as PRIORITY_TAG
-from dagster._utils.error import SerializableErrorInfo as SerializableErrorInfo
 from dagster._utils.error import (
     serializable_error_info_from_exc_info as serializable_error_info_from_exc_info,
 )
@@ -68,3 +67,4 @@ from dagster._utils.interrupts import capture_interrupts as capture_interrupts
 from dagster._utils.interrupts import pop_captured_interrupt as pop_captured_interrupt
 from dagster._utils.tags import TagConcurrencyLimitsCounter as TagConcurrencyLimitsCounter
 from dagster_shared import telemetry as telemetry
+from dagster_shared.error import SerializableErrorInfo as SerializableErrorInfo

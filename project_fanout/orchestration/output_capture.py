@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from project_fanout.orchestration.internals import CapturedLogContext, ComputeIOType, ComputeLogManager
 from project_fanout.orchestration.step_threads import StepThread
@@ -41,7 +41,7 @@ def captured_output(
             for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR)
         )
         if out is not None and err is not None:
-            stack.enter_context(_routed(run_id, out, err))
+            stack.enter_context(_routed(run_id, cast(TextIO, out), cast(TextIO, err)))
         yield CapturedLogContext(list(log_key))
 
 
@@ -64,8 +64,8 @@ def _release() -> None:
 def _routed(run_id: str, out: TextIO, err: TextIO) -> Iterator[None]:
     with _lock:
         if not _routes:
-            sys.stdout = _Router(sys.stdout, 0)  # type: ignore[assignment]
-            sys.stderr = _Router(sys.stderr, 1)  # type: ignore[assignment]
+            sys.stdout = cast(TextIO, _Router(sys.stdout, 0))
+            sys.stderr = cast(TextIO, _Router(sys.stderr, 1))
         _routes[run_id] = (out, err)
     try:
         yield

@@ -77,7 +77,11 @@ class StepQueue:
         *judge* passes over at most *room* steps of a lane: a thousand steps that wait for one slot
         do not all have to ask for it.
         """
-        heads = [(key.order, lane.waiting[0], index, lane) for index, (key, lane) in enumerate(self._lanes.items()) if lane.waiting]
+        heads = [
+            (key.order, lane.waiting[0], index, lane)
+            for index, (key, lane) in enumerate(self._lanes.items())
+            if lane.waiting
+        ]
         heapq.heapify(heads)
         passed: dict[int, list[tuple[int, str]]] = {}
         try:

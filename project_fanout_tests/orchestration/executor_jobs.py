@@ -217,7 +217,11 @@ def broken_hook(context: dg.HookContext) -> None:
 
 @dg.graph
 def hooked() -> None:
-    total(three().map(lambda number: fails_on_one.with_hooks({on_success, on_failure, broken_hook})(number)).collect())
+    total(
+        three()
+        .map(lambda number: fails_on_one.with_hooks({on_success, on_failure, broken_hook})(number))
+        .collect()
+    )
 
 
 @dg.op(pool="one_at_a_time")

@@ -235,7 +235,9 @@ def talkative() -> None:
 
 def talkative_job(name: str) -> dg.JobDefinition:
     """Return the job *name*: two of them at once wait for each other's steps."""
-    return talkative.to_job(name=name, executor_def=fanout_executor, resource_defs={"folder": Folder.configure_at_launch()})
+    return talkative.to_job(
+        name=name, executor_def=fanout_executor, resource_defs={"folder": Folder.configure_at_launch()}
+    )
 
 
 def config(path: Path, resource: str = "folder", **execution: Any) -> dict[str, Any]:
@@ -261,7 +263,8 @@ def job(name: str) -> dg.JobDefinition:
                 "gate": Gate.configure_at_launch(),
                 "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(LateStore()),
             }.items()
-            if key in {"waiting": {"gate"}, "stuck": {"folder"}, "thousand": {"io_manager"}}.get(name, {"folder"})
+            if key
+            in {"waiting": {"gate"}, "stuck": {"folder"}, "thousand": {"io_manager"}}.get(name, {"folder"})
         },
     )
 

@@ -25,9 +25,7 @@ SETTINGS = {"telemetry": {"enabled": False}}
 def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
-    (folder / "dagster.yaml").write_text(
-        yaml.safe_dump(SETTINGS)
-    )
+    (folder / "dagster.yaml").write_text(yaml.safe_dump(SETTINGS))
     return folder
 
 
@@ -119,9 +117,16 @@ def test_a_killed_run_keeps_every_event_and_can_be_resumed(home: Path, marks: Pa
     with dg.DagsterInstance.from_config(str(home)) as instance:
         [run] = instance.get_runs()
         # A step that has left its mark had its start and its input acknowledged before.
-        events = {(entry.step_key, entry.dagster_event.event_type_value) for entry in instance.all_logs(run.run_id) if entry.dagster_event}
+        events = {
+            (entry.step_key, entry.dagster_event.event_type_value)
+            for entry in instance.all_logs(run.run_id)
+            if entry.dagster_event
+        }
         for number in range(3):
-            assert {(f"waits_for_pool[k{number}]", "STEP_START"), (f"waits_for_pool[k{number}]", "STEP_INPUT")} <= events
+            assert {
+                (f"waits_for_pool[k{number}]", "STEP_START"),
+                (f"waits_for_pool[k{number}]", "STEP_INPUT"),
+            } <= events
         instance.report_run_failed(run)
         again = dg.ReexecutionOptions.from_failure(run.run_id, instance)
         result = dg.execute_job(
@@ -131,12 +136,12 @@ def test_a_killed_run_keeps_every_event_and_can_be_resumed(home: Path, marks: Pa
             reexecution_options=again,
         )
         assert not result.success
-        assert set(ends_of_steps(instance, result.run_id)) == {f"waits_for_pool[k{number}]" for number in range(3)}
+        assert set(ends_of_steps(instance, result.run_id)) == {
+            f"waits_for_pool[k{number}]" for number in range(3)
+        }
 
 
-def test_an_error_in_the_loop_fails_the_run(
-    home: Path, marks: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_in_the_loop_fails_the_run(home: Path, marks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bug or a broken storage under the executor's loop ends the run with that error, not with a hang."""
     stock = incremental.IncrementalExecution.handle_event
 
@@ -149,15 +154,23 @@ def test_an_error_in_the_loop_fails_the_run(
     before = set(threading.enumerate())
     with dg.DagsterInstance.from_config(str(home)) as instance:
         result = dg.execute_job(
-            streaming_jobs.reconstructable("waiting"), instance, run_config=streaming_jobs.config(marks, "gate")
+            streaming_jobs.reconstructable("waiting"),
+            instance,
+            run_config=streaming_jobs.config(marks, "gate"),
         )
         run = instance.get_run_by_id(result.run_id)
         assert run is not None
         assert run.status is dg.DagsterRunStatus.FAILURE
         [failure] = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
         assert "a bug in the loop" in failure.event_specific_data.error.to_string()  # type: ignore[union-attr]
-        assert all(ends == ["STEP_FAILURE"] for step, ends in ends_of_steps(instance, result.run_id).items() if step != "three_items")
-    assert {thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("step ")} == set()
+        assert all(
+            ends == ["STEP_FAILURE"]
+            for step, ends in ends_of_steps(instance, result.run_id).items()
+            if step != "three_items"
+        )
+    assert {
+        thread.name for thread in set(threading.enumerate()) - before if thread.name.startswith("step ")
+    } == set()
 
 
 def captured(instance: dg.DagsterInstance, run_id: str) -> str:
@@ -172,7 +185,9 @@ def captured(instance: dg.DagsterInstance, run_id: str) -> str:
     return (data.stdout or b"").decode()
 
 
-@pytest.mark.parametrize("names", [["alone"], ["one", "two"]], ids=["one run", "two runs at once in a process"])
+@pytest.mark.parametrize(
+    "names", [["alone"], ["one", "two"]], ids=["one run", "two runs at once in a process"]
+)
 def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, names: list[str]) -> None:
     """What steps print is in their run's compute log; each log line is in the log of its step, once.
 
@@ -180,7 +195,9 @@ def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, n
     """
     kinds = ["context", "python"]
     if len(names) == 1:
-        (home / "dagster.yaml").write_text(yaml.safe_dump({**SETTINGS, "python_logs": {"managed_python_loggers": ["managed"]}}))
+        (home / "dagster.yaml").write_text(
+            yaml.safe_dump({**SETTINGS, "python_logs": {"managed_python_loggers": ["managed"]}})
+        )
         kinds.append("managed")
     results: dict[str, str] = {}
 
@@ -205,11 +222,14 @@ def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, n
             assert sorted(line for line in printed.splitlines() if line.startswith("print of")) == [
                 f"print of {name} {number}" for number in range(3)
             ]
-            lines = [(entry.step_key, entry.user_message) for entry in instance.all_logs(results[name]) if not entry.dagster_event]
+            lines = [
+                (entry.step_key, entry.user_message)
+                for entry in instance.all_logs(results[name])
+                if not entry.dagster_event
+            ]
             for number in range(3):
                 for kind in kinds:
                     said = [step for step, message in lines if message == f"{kind} log of {number}"]
                     assert said == [f"talks[k{number}]"], (kind, said)
         assert "store_event" not in vars(instance.event_log_storage)
     assert sys.stdout is stdout
-

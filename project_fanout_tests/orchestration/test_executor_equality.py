@@ -37,7 +37,9 @@ def history(instance: dg.DagsterInstance, run_id: str) -> tuple[Any, Counter[tup
     assert run is not None
     events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
     counted = Counter(
-        (event.step_key, event.event_type_value) for event in events if event.event_type_value not in OF_THE_PROCESS
+        (event.step_key, event.event_type_value)
+        for event in events
+        if event.event_type_value not in OF_THE_PROCESS
     )
     return run.status, counted
 
@@ -80,7 +82,10 @@ def test_a_part_of_a_job_is_the_same(instance: dg.DagsterInstance) -> None:
     expected = execute(instance, "chain_of_maps", "in_process", op_selection=selection)
     actual = execute(instance, "chain_of_maps", "fanout", op_selection=selection)
     assert actual == expected
-    assert {step for step, _ in actual[1] if step} == {"three", *(f"add_one[k{number}]" for number in range(3))}
+    assert {step for step, _ in actual[1] if step} == {
+        "three",
+        *(f"add_one[k{number}]" for number in range(3)),
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,9 @@ def test_re_executing_from_failure_is_the_same(instance: dg.DagsterInstance, nam
 def test_raise_on_error_raises_what_the_op_raised(instance: dg.DagsterInstance) -> None:
     """`raise_on_error=True` raises the op's own exception, and the run has failed."""
     with pytest.raises(ValueError, match="not one"):
-        dg.execute_job(executor_jobs.reconstructable("failing_record", "fanout"), instance, raise_on_error=True)
+        dg.execute_job(
+            executor_jobs.reconstructable("failing_record", "fanout"), instance, raise_on_error=True
+        )
     latest = instance.get_runs(limit=1)[0]
     assert latest.status is dg.DagsterRunStatus.FAILURE
 
