@@ -223,7 +223,7 @@ def _settle(url: str, chosen: argparse.Namespace) -> int:
                 "claims --state claimed` lists those that there are. Nothing was changed."
             )
         if chosen.outcome == "happened":
-            claims.confirm(chosen.namespace, dict.fromkeys(chosen.key, {"settled_by": "fanout-ledger"}), "")
+            claims.confirm(chosen.namespace, {key: {"settled_by": "fanout-ledger"} for key in chosen.key}, "")
         else:
             claims.release(chosen.namespace, chosen.key)
     return (

@@ -64,7 +64,7 @@ class _Relay(logging.Handler):
 
 
 def _lower_root_level(level: int) -> None:
-    global _level_before  # noqa: PLW0603  # there is one root logger
+    global _level_before
     with _level_lock:
         if not _levels:
             _level_before = _root.level

@@ -72,8 +72,8 @@ def default_max_concurrent() -> int:
             default_value=None,
             description="Most steps at once, 1 or more. Default: twice the CPUs this process may use, plus 4.",
         ),
-        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
-        "tag_concurrency_limits": get_tag_concurrency_limits_config(),  # type: ignore[no-untyped-call]
+        "retries": get_retries_config(),
+        "tag_concurrency_limits": get_tag_concurrency_limits_config(),
     },
 )
 def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
@@ -298,7 +298,7 @@ class _RunLoop:
         """Send what the process prints to the run's compute logs, as the in-process executor does."""
         compute_logs = job_context.instance.compute_log_manager
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
-        file_key = create_compute_log_file_key()  # type: ignore[no-untyped-call]
+        file_key = create_compute_log_file_key()
         log_key = compute_logs.build_log_key_for_run(job_context.run_id, file_key)
         try:
             log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
@@ -376,5 +376,5 @@ def _interrupted_failure(step_context: StepExecutionContext) -> DagsterEvent:
         stack=[],
         cls_name="DagsterExecutionInterruptedError",
     )
-    failure = StepFailureData(error, None, ErrorSource.INTERRUPT)  # type: ignore[no-untyped-call]
+    failure = StepFailureData(error, None, ErrorSource.INTERRUPT)
     return DagsterEvent.step_failure_event(step_context, failure)

@@ -2,19 +2,28 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 
 import duckdb
 from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
+from project_fanout.engine.policy import ACCEPTED, bounds_text
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
 
 LOCATION = "project_fanout"
 RUN_LIMIT_MS = 300_000
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket")
 PARAMS = ("output_dir", "formats", "widths", "quality")
+
+
+def accepted_words(setting: Field[object]) -> str:
+    """Return what the Launchpad says that a field of the policy accepts, up to its bounds."""
+    kind = ACCEPTED[setting.name]
+    words = " | ".join(kind) if isinstance(kind, tuple) else kind.__name__
+    bounds = bounds_text(setting.metadata)
+    return f"{words}, {bounds}" if bounds else words
 
 
 def visit(page: Page, url: str) -> None:
@@ -56,7 +65,7 @@ def test_photographs_are_rendered_by_clicking(
         visit(page, f"{project_server.url}/assets/{asset}")
         expect(page.get_by_text("Never materialized")).to_have_count(0)
         expect(page.get_by_text("Latest materialization")).to_be_visible()
-        expect(page.get_by_text(run_id[:8]).first).to_be_visible()
+        expect(page.locator(f"a[href*='{run_id}']").first).to_be_visible()
         page.screenshot(path=screenshots / f"asset_{asset}.png", full_page=True)
     visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
     expect(page.get_by_text("renditions_report").first).to_be_visible()
@@ -74,6 +83,7 @@ def test_the_launchpad_explains_every_setting(
     def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
         """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
         page.locator(".CodeMirror-line").get_by_text(f"{setting}:", exact=True).click()
+        page.keyboard.press("End")
         for name in names:
             expect(schema).to_contain_text(f"{name}?:")
         page.screenshot(path=screenshots / f"launchpad_{setting}.png")
@@ -89,10 +99,13 @@ def test_the_launchpad_explains_every_setting(
 
     policy = explained("policy", tuple(each.name for each in fields(FanoutPolicy)))
     for each in fields(FanoutPolicy):
-        assert each.metadata["description"] in policy[each.name]
+        comment = policy[each.name]
+        assert each.metadata["description"] in comment
+        assert f"Accepted: {accepted_words(each)}" in comment
+        assert f"Default: {each.default!r}." in comment
     params = explained("params", PARAMS)
     for name in PARAMS:
-        assert "Default" in params[name], name
+        assert re.search(r"\w.*Accepted: .+ Default: .+\.", params[name]), name
 
 
 def test_a_tick_of_the_schedule_makes_a_run(

@@ -2,15 +2,15 @@
 
 import dagster as dg
 
-from project_fanout.definitions import defs as project
+from project_fanout import definitions
 from project_fanout.images.jobs import daily_images
 
 defs = dg.Definitions(
-    assets=project.assets,
-    asset_checks=project.asset_checks,
-    jobs=project.jobs,
-    resources=project.resources,
-    executor=project.executor,
+    assets=definitions.defs.assets,
+    asset_checks=definitions.defs.asset_checks,
+    jobs=definitions.defs.jobs,
+    resources=definitions.defs.resources,
+    executor=definitions.defs.executor,
     schedules=[
         dg.ScheduleDefinition(
             name=daily_images.name,
