@@ -6,6 +6,7 @@ Needs pydantic, so no pool worker imports it: params are read and coerced in the
 import functools
 import inspect
 import json
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -236,7 +237,13 @@ def _or_none(annotation: Any) -> Any:
         inner, *metadata = get_args(annotation)
         parts = (_or_none(inner), *metadata)
         return Annotated[parts]
+    if _is_union(annotation) and type(None) in get_args(annotation):
+        return annotation
     return typing.Optional[annotation]  # noqa: UP045  # what stands in quotes has no `|`
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _checked_default(param: Param) -> Any:
@@ -273,6 +280,8 @@ def _type_name(annotation: Any) -> str:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is typing.Literal:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
+    if _is_union(annotation):
+        return " | ".join("None" if each is type(None) else _type_name(each) for each in get_args(annotation))
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__name__
     return str(annotation).replace("typing.", "")

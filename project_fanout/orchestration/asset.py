@@ -1,10 +1,8 @@
 """`build_fanout_asset`: a graph-backed asset from a records function and stage functions."""
 
 import inspect
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -15,7 +13,7 @@ from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params, annotations_of, function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
-from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps
+from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps, beta_parts_of_dagster
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
 
@@ -38,7 +36,7 @@ class FanoutAssetsDefinition(AssetsDefinition):
     @staticmethod
     def dagster_internal_init(**attributes: Any) -> "AssetsDefinition":
         """Return an asset of this class where Dagster makes a copy with another group, key or hook."""
-        with _beta_parts_of_dagster():
+        with beta_parts_of_dagster():
             return FanoutAssetsDefinition(**attributes)
 
     def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> "AssetsDefinition":
@@ -47,16 +45,8 @@ class FanoutAssetsDefinition(AssetsDefinition):
         attributes["resource_defs"] = {
             key: resource for key, resource in self.resource_defs.items() if key not in resource_defs
         }
-        with _beta_parts_of_dagster():
+        with beta_parts_of_dagster():
             return AssetsDefinition.with_resources(self.__class__(**attributes), resource_defs)
-
-
-@contextmanager
-def _beta_parts_of_dagster() -> Iterator[None]:
-    """Keep `resource_defs` and `execution_type`, which are beta in Dagster, from warning in users' logs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
 
 
 def build_fanout_asset(
@@ -156,7 +146,7 @@ def build_fanout_asset(
             *(check_specs or ()),
         ),
     )
-    with _beta_parts_of_dagster():
+    with beta_parts_of_dagster():
         decorated = dg.graph_asset(
             name=name,
             key_prefix=key_prefix,

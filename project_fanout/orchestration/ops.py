@@ -1,8 +1,10 @@
 """The ops of one fan-out asset, and the graph that they make."""
 
 import inspect
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -322,11 +324,14 @@ class FanoutOps:
         if isinstance(value, dg.MaterializeResult):
             metadata.update(value.metadata or {})
             checks.extend(value.check_results)
-            extra = {"data_version": value.data_version, "tags": value.tags}
+            given = {"data_version": value.data_version, "tags": value.tags}
+            extra = {name: each for name, each in given.items() if each is not None}
             value = frame if value.value is _NO_VALUE else value.value
         if isinstance(value, pd.DataFrame):
             metadata.setdefault("dagster/row_count", len(value))
-        yield dg.Output(value, output_name="result", metadata=metadata, **extra)
+        with beta_parts_of_dagster():
+            output = dg.Output(value, output_name="result", metadata=metadata, **extra)
+        yield output
         yield self._complete_check(outcomes)
         # The asset may have got another key since it was built; Dagster knows which.
         only = self.check_specs[1].name if len(self.check_specs) == 2 else None
@@ -341,6 +346,14 @@ class FanoutOps:
             severity=dg.AssetCheckSeverity.WARN,
             metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
         )
+
+
+@contextmanager
+def beta_parts_of_dagster() -> Iterator[None]:
+    """Keep arguments that are beta in Dagster, such as `resource_defs`, from warning in users' logs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> inspect.BoundArguments:

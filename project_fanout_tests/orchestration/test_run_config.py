@@ -1,0 +1,260 @@
+"""Run config: the Launchpad shows every field, and what is wrong is refused before any unit runs."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import annotated_types as at
+import dagster as dg
+import pytest
+
+from project_fanout.engine import FanoutPolicy, Record, Unit
+from project_fanout.engine.errors import TooManyRecordsError
+from project_fanout.orchestration import build_fanout_asset
+from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.orchestration.support import materialize, table
+
+Format = Literal["webp", "avif"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """A size in pixels."""
+
+    width: int
+    height: int = 1
+
+
+def all_kinds(
+    *,
+    folder: str,
+    marker: str = "a",
+    width: Annotated[int, "Pixels of the longer side.", at.Interval(ge=1, le=9999)] = 640,
+    quality: Annotated[float | None, at.Gt(0)] = None,
+    kind: Format = "webp",
+    kinds: list[Format] = ["webp"],  # noqa: B006  # what a user writes
+    by_kind: dict[str, int] = {"webp": 80},  # noqa: B006
+    crop: bool = False,
+    where: Path = Path("out/put"),
+    size: Size = Size(2),
+    limit: int = None,  # type: ignore[assignment]  # noqa: RUF013
+    anything={"a": [1]},  # type: ignore[no-untyped-def]  # noqa: B006
+) -> list[Record]:
+    """Return one record that tells what the params were."""
+    got = [marker, width, quality, kind, kinds, by_kind, crop, str(where), size.width, limit, anything]
+    return [Record("r", [Unit("u", repr(got))])]
+
+
+def leave_mark(unit: Unit, *, folder: str) -> str:
+    """Leave a file, and return the payload."""
+    (Path(folder) / unit.key).touch()
+    return str(unit.payload)
+
+
+kinds_asset = build_fanout_asset("all_kinds", records=all_kinds, stages=[leave_mark])
+
+DEFAULTS = ["a", 640, None, "webp", ["webp"], {"webp": 80}, False, "out/put", 2, None, {"a": [1]}]
+
+
+def test_defaults_arrive_as_they_are(tmp_path: Path) -> None:
+    """What is not set is what the function says."""
+    assert table(kinds_asset, params={"folder": str(tmp_path)})["result"].tolist() == [repr(DEFAULTS)]
+
+
+def test_values_arrive_as_the_functions_types(tmp_path: Path) -> None:
+    """Text becomes numbers, booleans and paths; a mapping becomes a dataclass."""
+    params = {
+        "folder": str(tmp_path),
+        "width": "123",
+        "quality": "0.5",
+        "kind": "avif",
+        "kinds": ["avif", "webp"],
+        "by_kind": {"avif": "60"},
+        "crop": "true",
+        "where": "else/where",
+        "size": {"width": "7"},
+        "limit": "5",
+        "anything": None,
+    }
+    got = ["a", 123, 0.5, "avif", ["avif", "webp"], {"avif": 60}, True, "else/where", 7, 5, None]
+    assert table(kinds_asset, params=params)["result"].tolist() == [repr(got)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"width": "12a"}, ["width", "'12a'", "int, 1 or more, 9999 or less"]),
+        ({"width": 0}, ["width", "0", "1 or more"]),
+        ({"width": 10_000}, ["width", "10000", "9999 or less"]),
+        ({"width": None}, ["width", "None", "int"]),
+        ({"quality": -1}, ["quality", "-1", "float | None, more than 0"]),
+        ({"kind": "gif"}, ["kind", "gif", "webp", "avif"]),
+        ({"kinds": "webp"}, ["kinds", "'webp'", "list"]),
+        ({"kinds": ["webp", "gif"]}, ["kinds", "'gif'", "'webp' or 'avif'"]),
+        ({"by_kind": ["webp"]}, ["by_kind", "['webp']", "dict[str, int]"]),
+        ({"by_kind": {"webp": "much"}}, ["by_kind", "'much'", "dict[str, int]"]),
+        ({"crop": "perhaps"}, ["crop", "'perhaps'", "bool"]),
+        ({"marker": 5}, ["marker", "5", "String"]),
+        ({"size": {"height": 5}}, ["size", "{'height': 5}", "Size", "width"]),
+        ({"limit": "x"}, ["limit", "'x'", "int"]),
+        ({"wdith": 5}, ["wdith", "width"]),
+    ],
+    ids=str,
+)
+def test_a_wrong_param_is_refused_before_any_unit(
+    tmp_path: Path, wrong: dict[str, Any], said: list[str]
+) -> None:
+    """The error names the asset, the param, its value and what is accepted; no unit has run."""
+    with pytest.raises(dg.DagsterError) as error:
+        materialize(kinds_asset, params={"folder": str(tmp_path), **wrong})
+    for text in ["all_kinds", "params", *said]:
+        assert text in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_param_is_refused_before_any_unit() -> None:
+    """By name, with the place where it belongs."""
+    with pytest.raises(dg.DagsterError, match=r'"folder" at path root:ops:all_kinds:config:params'):
+        materialize(kinds_asset, params={})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"max_workers": 0}, ["max_workers", "0", "1 or more"]),
+        ({"max_attempts": 101}, ["max_attempts", "101", "1 to 100"]),
+        ({"max_failed_ratio": 1.5}, ["max_failed_ratio", "1.5", "0 to 1"]),
+        ({"unit_timeout_s": 0}, ["unit_timeout_s", "0", "more than 0"]),
+        ({"strategy": "fast"}, ["strategy", "fast", "sequential", "parallel", "auto"]),
+        ({"on_empty": "ignore"}, ["on_empty", "ignore", "succeed", "fail", "skip"]),
+        ({"max_records": "many"}, ["max_records", "many", "Int"]),
+        ({"records_per_stop": 2}, ["records_per_stop", "records_per_step"]),
+    ],
+    ids=str,
+)
+def test_a_wrong_policy_is_refused_before_any_unit(
+    tmp_path: Path, wrong: dict[str, Any], said: list[str]
+) -> None:
+    """In the same way."""
+    with pytest.raises(dg.DagsterError) as error:
+        materialize(kinds_asset, params={"folder": str(tmp_path)}, policy=wrong)
+    for text in ["all_kinds", "policy", *said]:
+        assert text in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """Params and policy together."""
+    with pytest.raises(dg.DagsterError) as error:
+        materialize(
+            kinds_asset,
+            params={"folder": str(tmp_path), "width": "x", "crop": "maybe"},
+            policy={"max_workers": 0},
+        )
+    assert all(text in str(error.value) for text in ("width is 'x'", "crop is 'maybe'", "max_workers is 0"))
+
+
+def fields_of(asset: dg.AssetsDefinition) -> dict[str, dict[str, Any]]:
+    """Return what the Launchpad gets to know of `params` and `policy`, by field."""
+    job = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+    snapshot = job.get_job_snapshot().config_schema_snapshot
+
+    def inner(key: str, name: str) -> str:
+        (found,) = (field for field in snapshot.get_config_snap(key).fields if field.name == name)
+        return found.type_key
+
+    key = job.get_job_snapshot().mode_def_snaps[0].root_config_key
+    for name in ("ops", asset.node_def.name, "config"):
+        key = inner(key, name)
+    return {
+        part: {field.name: field for field in snapshot.get_config_snap(inner(key, part)).fields}
+        for part in ("params", "policy")
+    }
+
+
+def test_the_launchpad_shows_every_param() -> None:
+    """With description, bounds and default; only what has no default is required."""
+    params = fields_of(kinds_asset)["params"]
+    assert list(params) == sorted(params)
+    described = {name: field.description for name, field in params.items()}
+    assert described == {
+        "folder": "Accepted: str.",
+        "marker": "Accepted: str. Default: 'a'.",
+        "width": "Pixels of the longer side. Accepted: int, 1 or more, 9999 or less. Default: 640.",
+        "quality": "Accepted: float | None, more than 0. Default: None.",
+        "kind": "Accepted: one of 'webp', 'avif'. Default: 'webp'.",
+        "kinds": described["kinds"],
+        "by_kind": "Accepted: dict[str, int]. Default: {'webp': 80}.",
+        "crop": "Accepted: bool. Default: False.",
+        "where": "Accepted: Path. Default: 'out/put'.",
+        "size": "Accepted: Size. Default: {'width': 2, 'height': 1}.",
+        "limit": described["limit"],
+        "anything": "Accepted: Any. Default: {'a': [1]}.",
+    }
+    assert "list[" in described["kinds"]
+    assert "int" in described["limit"]
+    assert [name for name, field in params.items() if field.is_required] == ["folder"]
+    assert params["width"].default_value_as_json_str == "640"
+
+
+def test_the_launchpad_shows_every_policy_field() -> None:
+    """With description, bounds and the asset's own default; none is required."""
+    policy = FanoutPolicy(max_workers=3, strategy="sequential")
+    asset = build_fanout_asset("a", records=stages.some_records, stages=[stages.echo], policy=policy)
+    shown = fields_of(asset)["policy"]
+    assert set(shown) == {each.name for each in dataclasses.fields(FanoutPolicy)}
+    for each in dataclasses.fields(FanoutPolicy):
+        description = shown[each.name].description
+        assert description.startswith(each.metadata["description"])
+        assert "Accepted: " in description
+        assert description.endswith(f"Default: {getattr(policy, each.name)!r}.")
+        assert not shown[each.name].is_required
+    assert "int, 1 or more, or null" in shown["max_workers"].description
+    assert "int, 1 to 100" in shown["max_attempts"].description
+    assert "sequential | parallel | auto" in shown["strategy"].description
+
+
+def test_fields_that_are_not_set_keep_the_assets_own_policy(tmp_path: Path) -> None:
+    """A run that changes one field does not lose the others."""
+    asset = build_fanout_asset(
+        "kept",
+        records=stages.some_records,
+        stages=[stages.fail_first],
+        policy=FanoutPolicy(max_attempts=2, retry_delay_s=0, max_records=3),
+    )
+    frame = table(asset, params={"folder": str(tmp_path)}, policy={"strategy": "sequential"})
+    assert frame["attempts"].tolist() == [2] * 6
+    with pytest.raises(TooManyRecordsError, match="There are 4 records, and max_records is 3"):
+        materialize(asset, params={"folder": str(tmp_path), "count": 4})
+
+
+def one_letter(unit: Unit, *, image_format: Literal["x", "y"] = "x") -> str:
+    """Return the choice."""
+    return image_format
+
+
+def other_letter(unit: Unit, *, format: Literal["z"] = "z") -> str:  # noqa: A002  # what a user writes
+    """Return the choice."""
+    return format
+
+
+@pytest.mark.parametrize(
+    ("name", "param", "choice", "wrong"),
+    [("web", "image_format", "y", "z"), ("web_image", "format", "z", "y")],
+)
+def test_choices_of_two_assets_do_not_mix(name: str, param: str, choice: str, wrong: str) -> None:
+    """Also where `web` has `image_format` and `web_image` has `format`, in one job."""
+    assets = [
+        build_fanout_asset("web", records=stages.some_records, stages=[one_letter]),
+        build_fanout_asset("web_image", records=stages.some_records, stages=[other_letter]),
+    ]
+    job = dg.Definitions(assets=assets).resolve_implicit_global_asset_job_def()
+
+    def config(value: str) -> dict[str, Any]:
+        return {"ops": {name: {"config": {"params": {param: value}}}}}
+
+    assert dg.validate_run_config(job, config(choice))
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dg.validate_run_config(job, config(wrong))
+    types = job.get_job_snapshot().config_schema_snapshot.all_config_snaps_by_key
+    assert {"x | y", "z"} <= {each.given_name for each in types.values()}
