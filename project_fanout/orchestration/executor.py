@@ -72,8 +72,8 @@ def default_max_concurrent() -> int:
             default_value=None,
             description="Most steps at once, 1 or more. Default: twice the CPUs this process may use, plus 4.",
         ),
-        "retries": get_retries_config(),  # type: ignore[no-untyped-call]
-        "tag_concurrency_limits": get_tag_concurrency_limits_config(),  # type: ignore[no-untyped-call]
+        "retries": get_retries_config(),
+        "tag_concurrency_limits": get_tag_concurrency_limits_config(),
     },
 )
 def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
@@ -225,7 +225,7 @@ class _RunLoop:
             yield from self._turns(job_context, execution)
             try:
                 capture.close()
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever a compute log manager raises: the run goes on
                 yield _capture_error(job_context, "Exception while cleaning up compute log capture")
 
     def _turns(
@@ -254,7 +254,9 @@ class _RunLoop:
             yield from execution.plan_events_iterator(job_context)
             for producer_key, count in execution.pop_not_started():
                 job_context.log.info(
-                    f"{producer_key} has failed: {count} mapped steps that had not started will not be executed."
+                    "%s has failed: %d mapped steps that had not started will not be executed.",
+                    producer_key,
+                    count,
                 )
         if raised is not None:
             raise raised
@@ -298,12 +300,12 @@ class _RunLoop:
         """Send what the process prints to the run's compute logs, as the in-process executor does."""
         compute_logs = job_context.instance.compute_log_manager
         step_keys = [step.key for step in execution_plan.get_steps_to_execute_in_topo_order()]
-        file_key = create_compute_log_file_key()  # type: ignore[no-untyped-call]
+        file_key = create_compute_log_file_key()
         log_key = compute_logs.build_log_key_for_run(job_context.run_id, file_key)
         try:
             log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
             yield DagsterEvent.capture_logs(job_context, step_keys, log_key, log_context)
-        except Exception:
+        except Exception:  # noqa: BLE001  # as above
             yield _capture_error(job_context, "Exception while setting up compute log capture")
 
     def end_steps(self) -> Iterator[DagsterEvent]:
@@ -324,8 +326,9 @@ class _RunLoop:
             step_context = self._contexts[step_key]
             if step_key in self._threads.step_keys:
                 step_context.log.error(
-                    f"Step {step_key} does not react to the interrupt: its thread goes on until what it "
-                    "waits for returns or the process ends."
+                    "Step %s does not react to the interrupt: its thread goes on until what it waits "
+                    "for returns or the process ends.",
+                    step_key,
                 )
             yield _interrupted_failure(step_context)
         for step_key in self._contexts:
@@ -376,5 +379,5 @@ def _interrupted_failure(step_context: StepExecutionContext) -> DagsterEvent:
         stack=[],
         cls_name="DagsterExecutionInterruptedError",
     )
-    failure = StepFailureData(error, None, ErrorSource.INTERRUPT)  # type: ignore[no-untyped-call]
+    failure = StepFailureData(error, None, ErrorSource.INTERRUPT)
     return DagsterEvent.step_failure_event(step_context, failure)
