@@ -20,7 +20,6 @@ from project_fanout.orchestration.internals import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    SQLITE_BUSY_TIMEOUT_SECONDS,
     SqlEventLogStorage,
     SqlEventLogStorageTable,
     SqliteEventLogStorage,
@@ -32,6 +31,8 @@ _CHECKPOINT_S = 0.5
 #: A connection that has lain idle longer is tried before it is used: servers, proxies and firewalls
 #: drop idle ones, and a unit of work may take hours.
 _IDLE_S = 10.0
+#: How long to wait for another process that writes to the run's SQLite database, as Dagster 1.13 does.
+_BUSY_S = 30
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _sqlite_engine(storage: SqliteEventLogStorage, run_id: str) -> db.Engine:
         storage.conn_string_for_shard(run_id),
         poolclass=db.NullPool,
         # Whichever thread commits uses the connection, one at a time.
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": _BUSY_S, "check_same_thread": False},
     )
 
 

@@ -225,7 +225,7 @@ class _RunLoop:
             yield from self._turns(job_context, execution)
             try:
                 capture.close()
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever a compute log manager raises: the run goes on
                 yield _capture_error(job_context, "Exception while cleaning up compute log capture")
 
     def _turns(
@@ -254,7 +254,9 @@ class _RunLoop:
             yield from execution.plan_events_iterator(job_context)
             for producer_key, count in execution.pop_not_started():
                 job_context.log.info(
-                    f"{producer_key} has failed: {count} mapped steps that had not started will not be executed."
+                    "%s has failed: %d mapped steps that had not started will not be executed.",
+                    producer_key,
+                    count,
                 )
         if raised is not None:
             raise raised
@@ -303,7 +305,7 @@ class _RunLoop:
         try:
             log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
             yield DagsterEvent.capture_logs(job_context, step_keys, log_key, log_context)
-        except Exception:
+        except Exception:  # noqa: BLE001  # as above
             yield _capture_error(job_context, "Exception while setting up compute log capture")
 
     def end_steps(self) -> Iterator[DagsterEvent]:
@@ -324,8 +326,9 @@ class _RunLoop:
             step_context = self._contexts[step_key]
             if step_key in self._threads.step_keys:
                 step_context.log.error(
-                    f"Step {step_key} does not react to the interrupt: its thread goes on until what it "
-                    "waits for returns or the process ends."
+                    "Step %s does not react to the interrupt: its thread goes on until what it waits "
+                    "for returns or the process ends.",
+                    step_key,
                 )
             yield _interrupted_failure(step_context)
         for step_key in self._contexts:

@@ -328,7 +328,7 @@ class IncrementalExecution(ActiveExecution):
         step = self.get_step_by_key(step_key)
         producer = self._producers.get(step_key)
         if producer is not None and producer.in_flight:
-            return Verdict.PASS
+            return Verdict.WAIT
         if limits is not None and limits.is_blocked(step):
             return Verdict.BLOCK
         pool = step.pool or step.tags.get(GLOBAL_CONCURRENCY_TAG)
@@ -338,7 +338,7 @@ class IncrementalExecution(ActiveExecution):
             except ValueError:
                 priority = 0
             if not self._instance_concurrency_context.claim(pool, step_key, priority):
-                return Verdict.PASS
+                return Verdict.WAIT
         return Verdict.TAKE
 
     def _tag_limits(self) -> TagConcurrencyLimitsCounter | None:

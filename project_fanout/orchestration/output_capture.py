@@ -9,9 +9,9 @@ from typing import Any, TextIO, cast
 from project_fanout.orchestration.internals import CapturedLogContext, ComputeIOType, ComputeLogManager
 from project_fanout.orchestration.step_threads import StepThread
 
+#: Held by the run whose compute log the file descriptors 1 and 2 point to.
+_descriptors = threading.Lock()
 _lock = threading.Lock()
-#: The run whose compute log the file descriptors 1 and 2 point to.
-_holder: str | None = None
 #: Standard output and error of the other runs.
 _routes: dict[str, tuple[TextIO, TextIO]] = {}
 
@@ -28,12 +28,12 @@ def captured_output(
     threads write to `sys.stdout` and `sys.stderr` written to its own log. What its child processes
     print goes to the run that came first.
     """
-    if _hold(run_id):
+    if _descriptors.acquire(blocking=False):
         try:
             with compute_logs.capture_logs(log_key) as log_context:
                 yield log_context
         finally:
-            _release()
+            _descriptors.release()
         return
     with ExitStack() as stack:
         out, err = (
@@ -43,21 +43,6 @@ def captured_output(
         if out is not None and err is not None:
             stack.enter_context(_routed(run_id, cast(TextIO, out), cast(TextIO, err)))
         yield CapturedLogContext(list(log_key))
-
-
-def _hold(run_id: str) -> bool:
-    global _holder
-    with _lock:
-        if _holder is not None:
-            return False
-        _holder = run_id
-        return True
-
-
-def _release() -> None:
-    global _holder
-    with _lock:
-        _holder = None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ class Verdict(Enum):
 
     TAKE = "take"
     #: Not now, but its like may start: it waits for a slot that the instance gives to one step.
-    PASS = "pass"
+    WAIT = "wait"
     #: Neither this step nor any of its lane: they all wait for the same limit.
     BLOCK = "block"
 

@@ -14,7 +14,8 @@ from project_fanout.orchestration.internals import telemetry
 _ID_READERS = ("_get_telemetry_instance_id", "_get_telemetry_user_id")
 
 _lock = threading.Lock()
-_users = 0
+#: The runs of this process that read the ids from memory, and the functions that stand aside meanwhile.
+_runs: list[object] = []
 _stock: dict[str, Callable[[], Any]] = {}
 
 
@@ -29,7 +30,8 @@ def telemetry_ids_read_once(instance: DagsterInstance) -> Iterator[None]:
     if not instance.telemetry_enabled:
         yield
         return
-    _cache_readers()
+    run = object()
+    _cache_readers(run)
     storage: Any = instance.run_storage
     stock = getattr(type(storage), "get_run_storage_id", None)
     if stock is not None:
@@ -39,25 +41,23 @@ def telemetry_ids_read_once(instance: DagsterInstance) -> Iterator[None]:
     finally:
         # With two runs over one instance the first to end uncovers the method for both: slower, not wrong.
         vars(storage).pop("get_run_storage_id", None)
-        _uncache_readers()
+        _uncache_readers(run)
 
 
-def _cache_readers() -> None:
-    global _users
+def _cache_readers(run: object) -> None:
     with _lock:
-        _users += 1
-        if _users == 1:
+        _runs.append(run)
+        if len(_runs) == 1:
             for name in _ID_READERS:
                 if (reader := getattr(telemetry, name, None)) is not None:
                     _stock[name] = reader
                     setattr(telemetry, name, _cached_once_found(reader))
 
 
-def _uncache_readers() -> None:
-    global _users
+def _uncache_readers(run: object) -> None:
     with _lock:
-        _users -= 1
-        if _users == 0:
+        _runs.remove(run)
+        if not _runs:
             for name, reader in _stock.items():
                 setattr(telemetry, name, reader)
             _stock.clear()

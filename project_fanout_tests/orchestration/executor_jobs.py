@@ -1,6 +1,5 @@
 """Jobs that the executor tests run; each can be built over any executor."""
 
-import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -202,12 +201,12 @@ def retries_exhausted() -> None:
 
 @dg.success_hook
 def on_success(context: dg.HookContext) -> None:
-    context.log.info(f"done: {context.step_key}")
+    context.log.info("done: %s", context.step_key)
 
 
 @dg.failure_hook
 def on_failure(context: dg.HookContext) -> None:
-    context.log.info(f"failed: {context.step_key}")
+    context.log.info("failed: %s", context.step_key)
 
 
 @dg.success_hook
@@ -217,11 +216,7 @@ def broken_hook(context: dg.HookContext) -> None:
 
 @dg.graph
 def hooked() -> None:
-    total(
-        three()
-        .map(lambda number: fails_on_one.with_hooks({on_success, on_failure, broken_hook})(number))
-        .collect()
-    )
+    total(three().map(fails_on_one.with_hooks({on_success, on_failure, broken_hook})).collect())
 
 
 @dg.op(pool="one_at_a_time")
@@ -285,22 +280,7 @@ def after_signal() -> int:
 
 @dg.graph
 def nothing_mapped() -> None:
-    total(signals().map(lambda signal: after_signal(signal)).collect())
-
-
-@dg.op
-def prints(context: dg.OpExecutionContext, number: int) -> int:
-    print(f"printed by {context.step_key if hasattr(context, 'step_key') else number}")
-    os.system(f"echo shell of {number}")
-    context.log.info(f"context of {number}")
-    dg.get_dagster_logger().info(f"logger of {number}")
-    logging.getLogger("managed").warning(f"managed of {number}")
-    return number
-
-
-@dg.graph
-def talkative() -> None:
-    total(three().map(prints).collect())
+    total(signals().map(after_signal).collect())
 
 
 def _assets() -> Any:
@@ -367,7 +347,6 @@ GRAPHS = {
         resource_failure,
         async_ops,
         nothing_mapped,
-        talkative,
     )
 }
 

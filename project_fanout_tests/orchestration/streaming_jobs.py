@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -221,10 +222,11 @@ def talks(context: dg.OpExecutionContext, folder: Folder, number: int) -> int:
     for other in others:
         for each in range(3):
             folder.wait(f"talking {other} {each}")
-    print(f"print of {context.run.job_name} {number}")
-    context.log.info(f"context log of {number}")
-    dg.get_dagster_logger().info(f"python log of {number}")
-    logging.getLogger("managed").warning(f"managed log of {number}")
+    # In one piece: `print` writes the line's end apart, and another step's line can come between.
+    sys.stdout.write(f"print of {context.run.job_name} {number}\n")
+    context.log.info("context log of %d", number)
+    dg.get_dagster_logger().info("python log of %d", number)
+    logging.getLogger("managed").warning("managed log of %d", number)
     return number
 
 
@@ -276,7 +278,6 @@ def reconstructable(name: str) -> Any:
 
 if __name__ == "__main__":
     import json
-    import sys
 
     home, name, run_config = sys.argv[1:]
     with dg.DagsterInstance.from_config(home) as home_instance:

@@ -22,7 +22,7 @@ def imported_names() -> list[tuple[str, str]]:
     ]
 
 
-@pytest.mark.parametrize(("module", "name"), imported_names(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("module", "name"), imported_names(), ids=str)
 def test_dagster_has_every_internal_name(module: str, name: str) -> None:
     """A name that has moved is named, with the Dagster that has moved it."""
     assert hasattr(importlib.import_module(module), name) or importlib.import_module(f"{module}.{name}"), (
