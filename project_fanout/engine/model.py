@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from project_fanout.engine.errors import InvalidRecordError
+from project_fanout.engine.plan import Plan
 
 Status = Literal["succeeded", "failed", "timed_out", "crashed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -52,6 +53,8 @@ class Record:
     Args:
         key: any non-empty text, unique within the fan-out.
         units: the units of the first stage, in the order of the asset's rows.
+        plan: stages, params and policy of its own, where the records of a fan-out differ; None for
+            those of the asset.
 
     Raises:
         InvalidRecordError: *key* is empty or not text, or two units have the same key.
@@ -59,6 +62,7 @@ class Record:
 
     key: str
     units: Sequence[Unit] = ()
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         checked_key(self.key, "record")

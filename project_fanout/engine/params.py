@@ -14,11 +14,13 @@ from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin
 
 import annotated_types
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
+from project_fanout.engine.plan import PlannedStage
+from project_fanout.engine.stages import Stage
 
 REQUIRED: Any = inspect.Parameter.empty
 
@@ -80,10 +82,12 @@ class Params:
     """All params of one fan-out.
 
     Args:
-        records: the records function; its positional parameters are upstream assets, not params.
+        records: the records function, None where there is none; its positional parameters are
+            upstream assets, not params.
         stages: the stage functions.
         settings: values that replace the defaults of the functions for this asset.
         reserved: keyword-only parameters of *records* that are not params.
+        supplied: keyword-only parameters of the stages that are not params: resources fill them.
 
     Raises:
         FanoutDefinitionError: two functions disagree on a param, a setting names no param, or a
@@ -92,16 +96,18 @@ class Params:
 
     def __init__(
         self,
-        records: Callable[..., Any],
+        records: Callable[..., Any] | None,
         stages: Sequence[Callable[..., Any]],
         settings: Mapping[str, Any] | None = None,
         reserved: frozenset[str] = frozenset(),
+        supplied: frozenset[str] = frozenset(),
     ) -> None:
         self._by_name: dict[str, Param] = {}
-        for function in (records, *stages):
-            for found in _params_of(function):
-                if function is records and found.name in reserved:
-                    continue
+        takers = [(stage, supplied) for stage in stages]
+        if records is not None:
+            takers.insert(0, (records, reserved))
+        for function, left_out in takers:
+            for found in _params_of(function, left_out):
                 self._add(found)
         settings = settings or {}
         if unknown := [name for name in settings if name not in self._by_name]:
@@ -140,6 +146,11 @@ class Params:
         if problems:
             raise InvalidParamsError("; ".join(problems) + ".")
         return read
+
+    def plan(self, stage: Stage, values: Mapping[str, Any]) -> PlannedStage:
+        """Return *stage* with those of *values*, which `read` has returned, that it takes."""
+        taken = {name: values[name] for name in stage.params if name in values}
+        return PlannedStage(stage, taken, self.to_json(taken))
 
     def to_json(self, values: Mapping[str, Any]) -> str:
         """Return *values*, which `read` has returned, as JSON text: the same for the same values."""
@@ -200,12 +211,12 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
         ) from error
 
 
-def _params_of(function: Callable[..., Any]) -> list[Param]:
+def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[Param]:
     hints = annotations_of(function)
     behind = function_behind(function)
     found = []
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in left_out:
             annotation = hints.get(parameter.name, Any)
             if parameter.default is None:
                 annotation = _or_none(annotation)
@@ -213,11 +224,11 @@ def _params_of(function: Callable[..., Any]) -> list[Param]:
                 adapter = TypeAdapter(annotation)
                 if parameter.default is not REQUIRED:
                     adapter.dump_python(parameter.default, mode="json", warnings=False)
-            except (PydanticSchemaGenerationError, PydanticSerializationError):
+            except (PydanticUserError, PydanticSerializationError) as error:
                 shown = _shown(parameter.name, _type_name(annotation), parameter.default)
                 raise FanoutDefinitionError(
                     f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "
-                    "numbers, booleans, lists, dicts or dataclasses."
+                    f"numbers, booleans, lists, dicts or dataclasses ({str(error).splitlines()[0].rstrip('.')})."
                 ) from None
             found.append(
                 Param(

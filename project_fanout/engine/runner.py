@@ -17,6 +17,7 @@ from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
 from project_fanout.engine.ledger_entry import unit_fingerprint
 from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitError, UnitOutcome, to_json
+from project_fanout.engine.plan import Plan
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
@@ -30,15 +31,17 @@ class Progress:
         record_key: the record's key.
         leaves: in row order, the units that the next stage takes and the outcomes of those that
             have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
+        plan: the record's own stages, params and policy, None for those of the asset.
     """
 
     record_key: str
     leaves: tuple[Unit | UnitOutcome, ...]
+    plan: Plan | None = None
 
     @classmethod
     def of(cls, record: Record) -> "Progress":
         """Return a record before its first stage."""
-        return cls(record.key, tuple(record.units))
+        return cls(record.key, tuple(record.units), record.plan)
 
     @property
     def waiting(self) -> tuple[Unit, ...]:
@@ -172,7 +175,7 @@ class StageRun:
                 leaves.append(leaf)
             else:
                 leaves.extend(self._children(job, job.ended, parent_of))
-        return Progress(record.record_key, tuple(leaves))
+        return replace(record, leaves=tuple(leaves))
 
     def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
         reply = ended.reply

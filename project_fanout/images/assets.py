@@ -115,6 +115,20 @@ web_renditions = build_fanout_asset(
     "upright, in sRGB, without metadata. One row per rendition.",
 )
 
+# The same functions over the same catalogue: only params differ.
+thumbnails = build_fanout_asset(
+    "thumbnails",
+    records=read_photographs,
+    stages=[render],
+    aggregate=tables.renditions_table,
+    params={"widths": [96, 192], "formats": ["webp"], "output_dir": "output/thumbnails"},
+    ins={"image_catalog": dg.AssetIn()},
+    group_name=GROUP,
+    kinds={"python", "duckdb"},
+    io_manager_key=WAREHOUSE,
+    description="Every photograph as WebP, 96 and 192 pixels wide. One row per thumbnail.",
+)
+
 
 @dg.asset(
     group_name=GROUP,

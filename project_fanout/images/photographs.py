@@ -7,6 +7,7 @@ import pandas as pd
 
 from project_fanout.engine.model import Record, Unit
 from project_fanout.images.pictures import PictureError
+from project_fanout.images.pixels import scaled_height
 from project_fanout.images.settings import (
     DEFAULT_OUTPUT_DIR,
     DEFAULT_WIDTHS,
@@ -68,11 +69,6 @@ def fitting_widths(own: int, widths: Sequence[int]) -> list[int]:
     """
     largest = min(own, max(widths))
     return sorted({largest, *(width for width in widths if width < largest)})
-
-
-def scaled_height(width: int, full_width: int, full_height: int) -> int:
-    """Return the height that keeps the aspect ratio at *width*, to the nearest pixel, at least 1."""
-    return max(1, (2 * full_height * width + full_width) // (2 * full_width))
 
 
 def _check_apart(target: Path, path: Path, file: str) -> None:

@@ -41,6 +41,11 @@ def scaled(image: Image.Image, width: int, height: int) -> Image.Image:
     return small
 
 
+def scaled_height(width: int, full_width: int, full_height: int) -> int:
+    """Return the height that keeps the aspect ratio at *width*, to the nearest pixel, at least 1."""
+    return max(1, (2 * full_height * width + full_width) // (2 * full_width))
+
+
 def eight_bit(image: Image.Image) -> Image.Image:
     """Return *image* with 8 bits a channel, in mode L, RGB, RGBA, CMYK or LAB."""
     if image.mode.startswith("I"):

@@ -117,13 +117,13 @@ def build_fanout_asset(
     if not stages:
         raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
     try:
-        upstream = _upstream(records, ins or {}, partitions_def)
+        upstream = upstream_of(records, ins or {}, partitions_def)
         described = tuple(describe_stage(stage) for stage in stages)
         all_params = Params(records, stages, params, reserved=frozenset({PARTITION_KEY}))
     except FanoutDefinitionError as error:
         raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
 
-    key = dg.AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+    key = asset_key(name, key_prefix)
     run_config = RunConfig(key.to_python_identifier(), all_params, policy or FanoutPolicy())
     ops = FanoutOps(
         key=key,
@@ -139,37 +139,66 @@ def build_fanout_asset(
         pool=pool,
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
-        check_specs=(
-            dg.AssetCheckSpec(
-                COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
-            ),
-            *(check_specs or ()),
-        ),
+        check_specs=(complete_check(key), *(check_specs or ())),
     )
+    return define_asset(
+        ops,
+        {parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
+        name=name,
+        key_prefix=key_prefix,
+        description=description or inspect.getdoc(function_behind(records)),
+        group_name=group_name,
+        metadata=metadata,
+        tags=tags,
+        kinds=set(kinds) if kinds else None,
+        owners=owners,
+        partitions_def=partitions_def,
+        backfill_policy=backfill_policy,
+        code_version=code_version,
+        automation_condition=automation_condition,
+        hooks=hooks,
+    )
+
+
+def define_asset(
+    ops: FanoutOps,
+    ins: Mapping[str, dg.AssetIn],
+    *,
+    resource_defs: Mapping[str, dg.ResourceDefinition] | None = None,
+    **options: Any,
+) -> AssetsDefinition:
+    """Return the asset that *ops* compose.
+
+    Args:
+        ops: its ops.
+        ins: its upstream assets, by the parameter that takes them.
+        resource_defs: resources that it brings beside those of every fan-out asset.
+        options: as for `dagster.graph_asset`.
+    """
     with beta_parts_of_dagster():
         decorated = dg.graph_asset(
-            name=name,
-            key_prefix=key_prefix,
-            description=description or inspect.getdoc(function_behind(records)),
-            ins={parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
-            config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=run_config.schema()),
-            group_name=group_name,
-            metadata=metadata,
-            tags=tags,
-            kinds=set(kinds) if kinds else None,
-            owners=owners,
-            partitions_def=partitions_def,
-            backfill_policy=backfill_policy,
-            code_version=code_version,
-            automation_condition=automation_condition,
-            hooks=hooks,
+            ins=dict(ins),
+            config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
-            resource_defs=_DEFAULT_RESOURCES,
+            resource_defs={**_DEFAULT_RESOURCES, **(resource_defs or {})},
+            **options,
         )(ops.compose())
         return FanoutAssetsDefinition(**decorated.get_attributes_dict())
 
 
-def _upstream(
+def complete_check(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Return the check that every fan-out asset has."""
+    return dg.AssetCheckSpec(
+        COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
+    )
+
+
+def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
+    """Return the key of the asset *name*."""
+    return dg.AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
+
+
+def upstream_of(
     records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object
 ) -> dict[str, tuple[Any, dg.AssetIn]]:
     """Return type and asset of each positional parameter of *records*."""

@@ -225,7 +225,7 @@ class _RunLoop:
             yield from self._turns(job_context, execution)
             try:
                 capture.close()
-            except Exception:  # noqa: BLE001  # whatever a compute log manager raises: the run goes on
+            except Exception:  # whatever a compute log manager raises: the run goes on
                 yield _capture_error(job_context, "Exception while cleaning up compute log capture")
 
     def _turns(
@@ -305,7 +305,7 @@ class _RunLoop:
         try:
             log_context = capture.enter_context(captured_output(compute_logs, log_key, job_context.run_id))
             yield DagsterEvent.capture_logs(job_context, step_keys, log_key, log_context)
-        except Exception:  # noqa: BLE001  # as above
+        except Exception:  # as above
             yield _capture_error(job_context, "Exception while setting up compute log capture")
 
     def end_steps(self) -> Iterator[DagsterEvent]:

@@ -1,11 +1,13 @@
 """The ops of one fan-out asset, and the graph that they make."""
 
 import inspect
+import itertools
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import dagster as dg
@@ -20,8 +22,9 @@ from project_fanout.engine.errors import (
 )
 from project_fanout.engine.ledger import LedgerScope
 from project_fanout.engine.ledger_memory import LedgerMemory
-from project_fanout.engine.model import Record, RecordOutcome
+from project_fanout.engine.model import Record, RecordOutcome, UnitOutcome
 from project_fanout.engine.params import function_behind
+from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress, StageRun
 from project_fanout.engine.stages import Stage
@@ -54,10 +57,13 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class FanoutOps:
-    """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields."""
+    """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields.
+
+    Without *stages* every record has to carry a plan, and one step takes it through all of it.
+    """
 
     key: dg.AssetKey
-    records: Callable[..., Iterable[Record]]
+    records: Callable[..., Any]
     stages: tuple[Stage, ...]
     aggregate: Callable[[pd.DataFrame], Any] | None
     run_config: RunConfig
@@ -70,6 +76,7 @@ class FanoutOps:
     io_manager_key: str | None
     step_io_manager_key: str | None
     check_specs: tuple[dg.AssetCheckSpec, ...]
+    resources: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -105,8 +112,8 @@ class FanoutOps:
         """
         op = dg.op(
             name=f"{self.name}__{alias}",
-            config_schema={"params": dict, "policy": dict},
-            required_resource_keys={UNIT_POOL, LEDGER},
+            config_schema=dict,
+            required_resource_keys={UNIT_POOL, LEDGER, *self.resources},
             **options,
         )
         return op(function).alias(alias)
@@ -118,14 +125,21 @@ class FanoutOps:
             names.append(stage.name if not count else f"{stage.name}_stage_{len(names) + 1}")
         return names
 
+    def find_records(
+        self, context: dg.OpExecutionContext, settings: Settings, ins: Mapping[str, Any]
+    ) -> Iterable[Record]:
+        """Call the records function with upstream assets, params, and the partition if it asks for it."""
+        given = {**settings.params, **ins}
+        if self.partitioned:
+            given["partition_key"] = context.partition_key
+        arguments = _arguments(self.records, given)
+        found: Iterable[Record] = self.records(*arguments.args, **arguments.kwargs)
+        return found
+
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             settings = self._settings(context)
-            given = {**settings.params, **ins}
-            if self.partitioned:
-                given["partition_key"] = context.partition_key
-            arguments = _arguments(self.records, given)
-            found = _checked_records(self.records(*arguments.args, **arguments.kwargs), settings.policy)
+            found = _checked_records(self.find_records(context, settings, ins), settings.policy)
             manifest: list[Batch] = []
             for batch in _batches(found, settings.policy.records_per_step):
                 manifest.append(tuple(Progress.of(record) for record in batch))
@@ -176,7 +190,7 @@ class FanoutOps:
 
     def _stage_op(self, index: int, name: str) -> Any:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
-            advanced = self._advance(context, self._settings(context), index, batch)
+            advanced = self._advance(context, index, batch)
             records = [record.outcome for record in advanced]
             failed = [unit for record in records for unit in record.failed]
             metadata = counts_metadata(records)
@@ -199,13 +213,13 @@ class FanoutOps:
     def _collect_op(self) -> Any:
         def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:
             settings = self._settings(context)
-            records = self._account_for(context, settings, manifest, outcomes)
+            records = self._account_for(context, manifest, outcomes)
             if not records and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
-            self._check_tolerance(context, settings.policy, records)
+            self.check_outcomes(context, settings.policy, records)
             yield from self._results(records)
 
         return self._op(
@@ -221,10 +235,32 @@ class FanoutOps:
     def _settings(self, context: dg.OpExecutionContext) -> Settings:
         return Settings(*self.run_config.read(context.op_config))
 
-    def _advance(
-        self, context: dg.OpExecutionContext, settings: Settings, index: int, batch: Iterable[Progress]
-    ) -> Batch:
-        """Take the records of *batch* through the stage *index*."""
+    def _advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[Progress]) -> Batch:
+        """Take the records of *batch* through the stage *index*, or through their own plan in the first."""
+        advanced: list[Progress] = []
+        for plan, group in itertools.groupby(batch, key=attrgetter("plan")):
+            records = list(group)
+            if plan is None:
+                settings = self._settings(context)
+                stage = self.run_config.params.plan(self.stages[index], settings.params)
+                is_last = index + 1 == len(self.stages)
+                records = self._stage_run(context, stage, index, is_last, settings.policy).advance(records)
+            elif index == 0:
+                last = len(plan.stages) - 1
+                for own, stage in enumerate(plan.stages):
+                    run = self._stage_run(context, stage, own, own == last, plan.policy)
+                    records = run.advance(records)
+            advanced.extend(records)
+        return tuple(advanced)
+
+    def _stage_run(
+        self,
+        context: dg.OpExecutionContext,
+        planned: PlannedStage,
+        index: int,
+        is_last: bool,
+        policy: FanoutPolicy,
+    ) -> StageRun:
         unit_pool = context.resources.unit_pool
 
         def log(record: UnitLog) -> None:
@@ -237,24 +273,26 @@ class FanoutOps:
                 record.message,
             )
 
-        stage = self.stages[index]
-        params = {name: settings.params[name] for name in stage.params}
-        stage_run = StageRun(
-            stage=stage,
+        supplied = {
+            key: getattr(context.resources, key).for_units()
+            for key in self.resources
+            if key in planned.stage.params
+        }
+        return StageRun(
+            stage=planned.stage,
             index=index,
-            is_last=index + 1 == len(self.stages),
-            params=params,
-            params_json=self.run_config.params.to_json(params),
-            policy=settings.policy,
+            is_last=is_last,
+            params={**planned.params, **supplied},
+            params_json=planned.params_json,
+            policy=policy,
             pool=unit_pool.pool,
             tally=unit_pool.tally(self.name),
             budget=self.name,
-            memory=self._memory(context, settings),
+            memory=self._memory(context, policy),
             on_log=log,
         )
-        return tuple(stage_run.advance(batch))
 
-    def _memory(self, context: dg.OpExecutionContext, settings: Settings) -> LedgerMemory | None:
+    def _memory(self, context: dg.OpExecutionContext, policy: FanoutPolicy) -> LedgerMemory | None:
         ledger = context.resources.ledger.ledger
         if ledger is None:
             return None
@@ -267,15 +305,11 @@ class FanoutOps:
             ),
             run_id=context.run_id,
             code_version=self.code_version or "",
-            reuse=settings.policy.reuse,
+            reuse=policy.reuse,
         )
 
     def _account_for(
-        self,
-        context: dg.OpExecutionContext,
-        settings: Settings,
-        manifest: Sequence[Batch],
-        outcomes: Iterable[Batch],
+        self, context: dg.OpExecutionContext, manifest: Sequence[Batch], outcomes: Iterable[Batch]
     ) -> list[Progress]:
         """Return what became of every record of the manifest, in its order; run those that never ran.
 
@@ -293,31 +327,38 @@ class FanoutOps:
                 ", ".join(repr(record.record_key) for record in missing[:20]),
             )
             advanced: Iterable[Progress] = missing
-            for index in range(len(self.stages)):
-                advanced = self._advance(context, settings, index, advanced)
+            for index in range(len(self._stage_op_names())):
+                advanced = self._advance(context, index, advanced)
             ended.update((record.record_key, record) for record in advanced)
         return [ended[record.record_key] for record in expected]
 
-    def _check_tolerance(
+    def check_outcomes(
         self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]
     ) -> None:
+        """Refuse to materialise with more failures than *policy* allows.
+
+        Raises:
+            ToleranceExceededError: names record, unit and error of each failure.
+        """
         ended = [unit for record in records for unit in record.outcome.units]
         failed = [unit for unit in ended if not unit.succeeded]
         not_started = sum(len(record.waiting) for record in records)
         total = len(ended) + not_started
         if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
-            first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
-            if first:
-                context.log.error("Traceback of the first failure:\n%s", first)
+            log_first_traceback(context, failed)
             text = failures_text(failed, total, policy.max_failed_ratio)
             if not_started:
                 text += f"\n{not_started} more units were not started, because fail_fast is on."
             raise ToleranceExceededError(text)
 
+    def value(self, records: Sequence[Progress], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need them
+        """Return the asset's value, or a `MaterializeResult` with or without it."""
+        return frame if self.aggregate is None else self.aggregate(frame)
+
     def _results(self, records: Sequence[Progress]) -> Iterator[Any]:
         outcomes = [record.outcome for record in records]
         frame = outcome_frame(outcomes)
-        value = frame if self.aggregate is None else self.aggregate(frame)
+        value = self.value(records, frame)
         metadata = asset_metadata(outcomes)
         checks: list[dg.AssetCheckResult] = []
         extra: dict[str, Any] = {}
@@ -362,6 +403,13 @@ def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> inspec
     return inspect.BoundArguments(
         signature, OrderedDict((name, given[name]) for name in signature.parameters if name in given)
     )
+
+
+def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOutcome]) -> None:
+    """Write the first traceback among *failed* to the run's log; the run's own error has none of theirs."""
+    first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
+    if first:
+        context.log.error("Traceback of the first failure:\n%s", first)
 
 
 def _with_inputs(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:

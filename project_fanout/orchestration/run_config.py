@@ -2,8 +2,8 @@
 
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, get_args, get_origin
 
 import dagster as dg
@@ -38,14 +38,25 @@ class RunConfig:
         """Return the Dagster config schema, with description, bounds and default of every field."""
         return {
             "params": dg.Field(
-                {param.name: _param_field(param) for param in self.params},
-                description="The keyword arguments of the records and stage functions.",
+                self.param_fields(), description="The keyword arguments of the records and stage functions."
             ),
-            "policy": dg.Field(
-                {each.name: _policy_field(each, getattr(self.policy, each.name)) for each in _SETTINGS},
-                description="How this run fans out, instead of the asset's own policy.",
-            ),
+            "policy": self.policy_field(),
         }
+
+    def param_fields(self) -> dict[str, dg.Field]:
+        """Return one field per param."""
+        return {param.name: _param_field(param) for param in self.params}
+
+    def policy_field(self, leave_out: Collection[str] = ()) -> dg.Field:
+        """Return the field `policy`, without those settings that *leave_out* names."""
+        return dg.Field(
+            {
+                each.name: _policy_field(each, getattr(self.policy, each.name))
+                for each in _SETTINGS
+                if each.name not in leave_out
+            },
+            description="How this run fans out, instead of the asset's own policy.",
+        )
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse run config that `read` would refuse.
@@ -61,20 +72,30 @@ class RunConfig:
         Raises:
             InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
         """
+        return self.read_parts(config.get("params", {}), config.get("policy", {}), "config: params")
+
+    def read_parts(
+        self, params: Mapping[str, Any], policy: Mapping[str, Any], where: str
+    ) -> tuple[dict[str, Any], FanoutPolicy]:
+        """Return the values of all params, which are set at *where*, and the policy.
+
+        Raises:
+            InvalidRunConfigError: as `read`.
+        """
         problems = []
         values: dict[str, Any] = {}
-        policy = self.policy
+        read_policy = self.policy
         try:
-            values = self.params.read(config.get("params", {}))
+            values = self.params.read(params)
         except InvalidParamsError as error:
-            problems.append(f"ops: {self.name}: config: params: {error}")
+            problems.append(f"ops: {self.name}: {where}: {error}")
         try:
-            policy = FanoutPolicy(**config.get("policy", {}))
+            read_policy = replace(self.policy, **policy)
         except FanoutDefinitionError as error:
             problems.append(f"ops: {self.name}: config: policy: {error}")
         if problems:
             raise InvalidRunConfigError("\n".join(problems))
-        return values, policy
+        return values, read_policy
 
 
 _SETTINGS = fields(FanoutPolicy)

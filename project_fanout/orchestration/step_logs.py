@@ -45,7 +45,7 @@ class _OwnRecords(logging.Handler):
         self._target = target
         self._owner = (run_id, step_key)
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  # the thread decides
+    def filter(self, record: logging.LogRecord) -> bool:  # the thread decides
         thread = threading.current_thread()
         return not isinstance(thread, StepThread) or (thread.run_id, thread.step_key) == self._owner
 

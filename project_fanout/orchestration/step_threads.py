@@ -76,7 +76,7 @@ class StepThreads(Generic[Event]):
             try:
                 for event in events():
                     self._reports.put((step_key, event))
-            except BaseException as raised:  # noqa: BLE001  # the loop raises it
+            except BaseException as raised:  # the loop raises it
                 error = raised
             finally:
                 self._reports.put((step_key, Ended(error)))

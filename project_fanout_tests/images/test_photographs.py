@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from project_fanout.images.catalog import find_pictures
-from project_fanout.images.photographs import fitting_widths, read_photographs, scaled_height
+from project_fanout.images.photographs import fitting_widths, read_photographs
 from project_fanout.images.pictures import PictureError
+from project_fanout.images.pixels import scaled_height
 from project_fanout.images.settings import DEFAULT_WIDTHS, Formats, OutputDir, Quality, Widths
 from project_fanout.images.tables import catalog_table
 from project_fanout_tests.images.samples import bad_pictures, quadrants

@@ -1,0 +1,149 @@
+"""Actions: chains of stages that a request names, by name and version, and the registry of them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from project_fanout.engine.errors import FanoutDefinitionError, FanoutError
+from project_fanout.engine.params import Params
+from project_fanout.engine.plan import PlannedStage
+from project_fanout.engine.stages import Stage, describe_stage
+
+
+class UnknownActionError(FanoutError):
+    """A request names an action, or a version of one, that is not registered."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """A chain of stages under a name and version.
+
+    Args:
+        name: what a request calls it; Conductor's name of a task or workflow.
+        stages: one or more stage functions; each takes what the one before it returned. Their
+            keyword-only parameters are the action's inputs.
+        version: 1 or more; a request that gives no version gets the highest.
+
+    Raises:
+        FanoutDefinitionError: one of them is not acceptable.
+    """
+
+    name: str
+    stages: Sequence[Callable[..., Any]]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise FanoutDefinitionError(f"{self.name!r} is not an action's name: a name is non-empty text.")
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            raise FanoutDefinitionError(
+                f"Action {self.name!r} has the version {self.version!r}, accepted: int, 1 or more."
+            )
+        if callable(self.stages) or not self.stages:
+            raise FanoutDefinitionError(
+                f"Action {self.name!r} has the stages {self.stages!r}; give a list of at least one function."
+            )
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.version}"
+
+
+@dataclass(frozen=True)
+class RegisteredAction:
+    """An action whose stages have been found acceptable.
+
+    Args:
+        action: the action.
+        stages: its stages as a worker finds them.
+        params: its inputs: the keyword-only parameters of all its stages.
+    """
+
+    action: Action
+    stages: tuple[Stage, ...]
+    params: Params
+
+    def plan(self, inputs: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
+        """Return the stages with *inputs*, coerced to the types of the parameters that take them.
+
+        Raises:
+            InvalidParamsError: names every unknown, missing or wrong input at once.
+        """
+        values = self.params.read(inputs)
+        return tuple(self.params.plan(stage, values) for stage in self.stages)
+
+
+@dataclass(frozen=True)
+class Actions:
+    """A registry of actions.
+
+    Args:
+        actions: `Action`s; a plain stage function is the action of one stage that is named like it.
+        defaults: values that replace the defaults of inputs, in every action that has them.
+        supplied: keyword-only parameters of stages that are not inputs: resources fill them.
+
+    Raises:
+        FanoutDefinitionError: two actions have the same name and version, a stage or default is not
+            acceptable, or no action has an input that *defaults* names.
+    """
+
+    actions: Iterable[Action | Callable[..., Any]]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    supplied: frozenset[str] = frozenset()
+    _registered: dict[str, dict[int, RegisteredAction]] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for each in self.actions:
+            self._register(each if isinstance(each, Action) else _single(each))
+        self.check_inputs(self.defaults, "params sets")
+
+    def find(self, name: str, version: int | None = None) -> RegisteredAction:
+        """Return the action *name* in *version*, by default the highest.
+
+        Raises:
+            UnknownActionError: there is none; says which there are.
+        """
+        versions = self._registered.get(name)
+        if versions is None:
+            known = ", ".join(map(repr, self._registered)) or "none"
+            raise UnknownActionError(f"{name!r} is not registered, accepted: {known}")
+        found = versions.get(max(versions) if version is None else version)
+        if found is None:
+            known = ", ".join(map(str, sorted(versions)))
+            raise UnknownActionError(f"{name!r} has no version {version}, accepted: {known}")
+        return found
+
+    def check_inputs(self, names: Iterable[str], what: str) -> None:
+        """Refuse *names* that are inputs of no action.
+
+        Raises:
+            FanoutDefinitionError: begins with *what*, names those and the inputs that there are.
+        """
+        known = self._inputs()
+        if unknown := [name for name in names if name not in known]:
+            accepted = ", ".join(sorted(known)) or "none, no action has an input"
+            raise FanoutDefinitionError(f"{what} {', '.join(map(repr, unknown))}, accepted: {accepted}.")
+
+    def _register(self, action: Action) -> None:
+        versions = self._registered.setdefault(action.name, {})
+        if action.version in versions:
+            raise FanoutDefinitionError(f"There are two actions {action}: give one another name or version.")
+        try:
+            stages = tuple(describe_stage(stage) for stage in action.stages)
+            own = {param.name for param in Params(None, action.stages, supplied=self.supplied)}
+            defaults = {name: value for name, value in self.defaults.items() if name in own}
+            params = Params(None, action.stages, defaults, supplied=self.supplied)
+        except FanoutDefinitionError as error:
+            raise FanoutDefinitionError(f"Action {action}: {error}") from error.__cause__
+        versions[action.version] = RegisteredAction(action, stages, params)
+
+    def _inputs(self) -> set[str]:
+        return {
+            param.name
+            for versions in self._registered.values()
+            for registered in versions.values()
+            for param in registered.params
+        }
+
+
+def _single(stage: Callable[..., Any]) -> Action:
+    return Action(describe_stage(stage).name, [stage])

@@ -1,0 +1,232 @@
+"""Fetching a file over http or https, from allowed hosts and within limits."""
+
+import functools
+import http.client
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from http.client import HTTPMessage
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import SplitResult, urlsplit
+
+from typing_extensions import Self
+
+from project_fanout.engine.errors import FanoutError
+
+_PORTS = {"http": 80, "https": 443}
+SCHEMES = tuple(_PORTS)
+_CHUNK = 64 * 1024
+
+
+class FileLocationError(FanoutError):
+    """A file cannot be had from where it is said to be; the message names the location and the reason."""
+
+
+@dataclass(frozen=True)
+class RemoteFiles:
+    """What may be fetched over http and https.
+
+    Args:
+        allowed_hosts: host names; `host` stands for the scheme's own port, `host:port` for another. By
+            default none is allowed.
+        max_bytes: size of the largest file.
+        timeout_s: seconds for all of one file.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    max_bytes: int = 50 * 1024 * 1024
+    timeout_s: float = 30.0
+
+    def allows(self, parts: SplitResult) -> bool:
+        """Tell whether the host and port of a URL are among the allowed."""
+        host = parts.hostname or ""
+        name = f"[{host}]" if ":" in host else host
+        default = _PORTS[parts.scheme]
+        names = {f"{name}:{parts.port or default}"}
+        if parts.port in (None, default):
+            names.add(name)
+        return not names.isdisjoint(each.lower() for each in self.allowed_hosts)
+
+
+def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
+    """Write what is at an http or https *url* to *target*.
+
+    Goes through the proxy that the environment names (`https_proxy` and so on).
+
+    Raises:
+        FileLocationError: the host is not allowed, it redirects to another host, it does not answer with
+            the file, or the file is too large or too slow.
+    """
+    _check(url, remote)
+    deadline = _Deadline(time.monotonic() + remote.timeout_s)
+    try:
+        with deadline, _opener(remote, deadline).open(url, timeout=remote.timeout_s) as response:
+            length = response.headers.get("Content-Length", "")
+            if length.isdigit() and int(length) > remote.max_bytes:
+                raise FileLocationError(_too_large(url, remote, f"{int(length):,}"))
+            size = _copy(response, url, remote, target)
+            if deadline.passed:
+                # A connection that was shut down reads like a file that has come to its end.
+                raise FileLocationError(_too_slow(url, remote))
+            if length.isdigit() and size < int(length):
+                raise FileLocationError(f"{url!r} ended after {size:,} of {int(length):,} bytes.")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if deadline.passed or isinstance(error, TimeoutError):
+            raise FileLocationError(_too_slow(url, remote)) from None
+        reason = getattr(error, "reason", None) or error
+        raise FileLocationError(f"{url!r} cannot be fetched: {reason}.") from None
+
+
+def _copy(response: Any, url: str, remote: RemoteFiles, target: Path) -> int:
+    size = 0
+    with target.open("wb") as file:
+        while chunk := response.read1(_CHUNK):
+            size += len(chunk)
+            if size > remote.max_bytes:
+                raise FileLocationError(_too_large(url, remote, "more"))
+            file.write(chunk)
+    return size
+
+
+def _too_large(url: str, remote: RemoteFiles, size: str) -> str:
+    return f"{url!r} is {size} bytes, and max_bytes is {remote.max_bytes:,}."
+
+
+def _too_slow(url: str, remote: RemoteFiles) -> str:
+    return f"{url!r} took longer than timeout_s, {remote.timeout_s:g} s."
+
+
+def _check(url: str, remote: RemoteFiles) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        allowed = parts.scheme in _PORTS and remote.allows(parts)
+    except ValueError as error:
+        raise FileLocationError(f"{url!r} is not a URL: {error}.") from None
+    if parts.username is not None or parts.password is not None:
+        raise FileLocationError(
+            f"The location at {parts.hostname!r} holds a user name or password, which the run would keep."
+        )
+    if not allowed:
+        hosts = ", ".join(remote.allowed_hosts) or "none"
+        raise FileLocationError(
+            f"{url!r} is at the host {parts.netloc!r}, accepted: {hosts}. Hosts are allowed by allowed_hosts "
+            "of the resource remote_files."
+        )
+    return parts
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows redirects that stay where they were allowed to go, at most five."""
+
+    max_redirections = 5
+
+    def __init__(self, remote: RemoteFiles) -> None:
+        self._remote = remote
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http"):
+            raise FileLocationError(
+                f"{req.full_url!r} redirects to {newurl!r}: a redirect has to stay on the host, and on https."
+            )
+        _check(newurl, self._remote)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(remote: RemoteFiles, deadline: "_Deadline") -> urllib.request.OpenerDirector:
+    """Return an opener for http and https alone: urllib's own would also open file: and ftp: URLs."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        _Http(deadline),
+        _Https(deadline),
+        _SameHost(remote),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPDefaultErrorHandler(),
+    ):
+        opener.add_handler(handler)
+    opener.addheaders = [("User-Agent", "project_fanout"), ("Accept-Encoding", "identity")]
+    return opener
+
+
+@dataclass
+class _Deadline:
+    """Ends connections at a time: a socket's own timeout begins anew with every byte that trickles in."""
+
+    at: float
+    _sockets: list[socket.socket] = field(default_factory=list)
+    _timer: threading.Timer | None = None
+    passed: bool = False
+
+    def __enter__(self) -> Self:
+        self._timer = threading.Timer(max(0.0, self.at - time.monotonic()), self._end)
+        self._timer.daemon = True
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def watch(self, connection: socket.socket) -> None:
+        self._sockets.append(connection)
+        if self.passed:
+            self._end()
+
+    def _end(self) -> None:
+        self.passed = True
+        for each in self._sockets:
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # it has ended by itself
+
+
+class _HttpConnection(http.client.HTTPConnection):
+    def __init__(self, *args: Any, deadline: _Deadline, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._deadline = deadline
+
+    def connect(self) -> None:
+        super().connect()
+        self._deadline.watch(self.sock)
+
+
+class _HttpsConnection(http.client.HTTPSConnection):
+    def __init__(self, *args: Any, deadline: _Deadline, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._deadline = deadline
+
+    def connect(self) -> None:
+        super().connect()
+        self._deadline.watch(self.sock)
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_HttpConnection, deadline=self._deadline), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, deadline: _Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_HttpsConnection, deadline=self._deadline), req)

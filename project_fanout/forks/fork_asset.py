@@ -1,0 +1,344 @@
+"""`build_fork_asset`: a graph-backed asset that forks into tasks known at run time, and joins them."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, cast
+
+import dagster as dg
+import pandas as pd
+from dagster import AssetsDefinition
+from typing_extensions import Unpack
+
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.model import Record
+from project_fanout.engine.params import Params, function_behind
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.runner import Progress
+from project_fanout.forks.actions import Action, Actions
+from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
+from project_fanout.forks.request import InvalidForkError, read_fork
+from project_fanout.orchestration.asset import (
+    PARTITION_KEY,
+    asset_key,
+    complete_check,
+    define_asset,
+    upstream_of,
+)
+from project_fanout.orchestration.ops import FanoutOps, Settings, log_first_traceback
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
+
+#: Run config beside that of the tasks function.
+SHARED, POLICY = "params", "policy"
+
+# A task that may fail is `optional`; the siblings of one that fails always finish.
+_NOT_FOR_FORKS = ("max_failed_ratio", "fail_fast")
+
+_SHOWN = 50  # rows of the table of tasks in the metadata
+
+
+def as_given(
+    *,
+    dynamicTasks: Annotated[
+        Any,
+        "Tasks that may differ from each other: a list of {name, taskReferenceName}, or for a workflow "
+        "{type: SUB_WORKFLOW, subWorkflowParam: {name, version}, taskReferenceName}; each with optional, "
+        "retryCount, timeoutSeconds if need be.",
+    ] = None,
+    dynamicTasksInput: Annotated[Any, "Their inputs: a map from taskReferenceName to {input: value}."] = None,
+    forkTaskName: Annotated[
+        Any, "Instead: the name of one task, to be run for each of forkTaskInputs."
+    ] = None,
+    forkTaskType: Annotated[Any, "Its type."] = None,
+    forkTaskWorkflow: Annotated[Any, "Or the name of one workflow."] = None,
+    forkTaskWorkflowVersion: Annotated[Any, "Its version, by default the highest."] = None,
+    forkTaskInputs: Annotated[Any, "A list of {input: value}, one for each task."] = None,
+    joinOn: Annotated[Any, "The taskReferenceNames whose results the asset holds, by default all."] = None,
+) -> dict[str, Any]:
+    """Fork into the tasks that the run config gives."""
+    return {
+        "dynamicTasks": dynamicTasks,
+        "dynamicTasksInput": dynamicTasksInput,
+        "forkTaskName": forkTaskName,
+        "forkTaskType": forkTaskType,
+        "forkTaskWorkflow": forkTaskWorkflow,
+        "forkTaskWorkflowVersion": forkTaskWorkflowVersion,
+        "forkTaskInputs": forkTaskInputs,
+        "joinOn": joinOn,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkRunConfig(RunConfig):
+    """What a fork accepts as run config: the params of its tasks function, `params` and `policy`.
+
+    Args:
+        tasks: the tasks function.
+        actions: what tasks may name.
+    """
+
+    tasks: Callable[..., Any]
+    actions: Actions
+
+    def schema(self) -> dict[str, dg.Field]:
+        """Return the Dagster config schema."""
+        return {
+            **self.param_fields(),
+            SHARED: dg.Field(
+                dict,
+                is_required=False,
+                default_value={},
+                description="Inputs for every task that has them and is not given them.",
+            ),
+            POLICY: self.policy_field(leave_out=_NOT_FOR_FORKS),
+        }
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse run config that `read` would refuse, and a fork that cannot be started.
+
+        Raises:
+            InvalidRunConfigError: names every problem.
+        """
+        values, policy = self.read(config)
+        if self.tasks is not as_given:
+            return  # it may be slow, or need what other assets hold: its step calls it
+        try:
+            self.records(values, Settings(values, policy))
+        except InvalidForkError as error:
+            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+
+    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
+        """Return the values of the tasks function's params, the shared inputs as `params`, and the policy.
+
+        Raises:
+            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
+        """
+        own = {name: value for name, value in config.items() if name not in (SHARED, POLICY)}
+        values, policy = self.read_parts(own, config.get(POLICY, {}), "config")
+        return {**values, SHARED: config.get(SHARED, {})}, policy
+
+    def records(self, request: Mapping[str, Any], settings: Settings) -> tuple[Record, ...]:
+        """Return the records of *request*.
+
+        Raises:
+            InvalidForkError: names all problems of the request.
+        """
+        return read_fork(
+            {name: value for name, value in request.items() if name != SHARED},
+            self.actions,
+            settings.policy,
+            name=self.name,
+            shared=settings.params[SHARED],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkOps(FanoutOps):
+    """Makes the ops of one fork: its records are what the tasks function returned, its value is the join."""
+
+    run_config: ForkRunConfig
+
+    def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config of the ops; a task's step needs none, since its record carries a plan."""
+        return {
+            **super().config_of_ops(config),
+            "record": {"ops": {name: {"config": {}} for name in self._stage_op_names()}},
+        }
+
+    def find_records(
+        self, context: dg.OpExecutionContext, settings: Settings, ins: Mapping[str, Any]
+    ) -> Iterable[Record]:
+        """Call the tasks function and read what it returned, as a whole."""
+        request: Any = super().find_records(context, settings, ins)
+        if not isinstance(request, Mapping):
+            raise InvalidForkError(
+                f"{function_behind(self.records).__name__} returned {request!r}, a {type(request).__name__}: return "
+                "{'dynamicTasks': [...], 'dynamicTasksInput': {...}}."
+            )
+        return self.run_config.records(request, settings)
+
+    def check_outcomes(
+        self,
+        context: dg.OpExecutionContext,
+        policy: FanoutPolicy,  # noqa: ARG002  # for a fork it is `optional` that decides
+        records: Sequence[Progress],
+    ) -> None:
+        """Refuse to materialise without a task that is not optional.
+
+        Raises:
+            JoinFailedError: names each of them.
+        """
+        required = [record for record in records if not _branch(record).optional]
+        failed = [record for record in required if record.outcome.failed]
+        if failed:
+            log_first_traceback(context, [unit for record in failed for unit in record.outcome.failed])
+            raise JoinFailedError(
+                failed_join_text([(record.record_key, _joined(record)) for record in failed], len(required))
+            )
+
+    def value(self, records: Sequence[Progress], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # rows are units
+        """Return the join, a dict from `taskReferenceName` to `JoinedTask`, with a table of all tasks."""
+        tasks = {record.record_key: _joined(record) for record in records}
+        joined = {record.record_key for record in records if _branch(record).joined}
+        statuses = pd.Series([task["status"] for task in tasks.values()], dtype="object")
+        return dg.MaterializeResult(
+            value={reference: task for reference, task in tasks.items() if reference in joined},
+            metadata={
+                "tasks": _table(tasks, joined),
+                **{str(status): int(count) for status, count in statuses.value_counts().items()},
+            },
+        )
+
+
+class AssetOptions(TypedDict, total=False):
+    """What `build_fork_asset` hands on to `dagster.graph_asset`."""
+
+    group_name: str | None
+    metadata: Mapping[str, Any] | None
+    tags: Mapping[str, str] | None
+    kinds: AbstractSet[str] | None
+    owners: Sequence[str] | None
+    backfill_policy: dg.BackfillPolicy | None
+    code_version: str | None
+    automation_condition: dg.AutomationCondition | None  # type: ignore[type-arg]  # any kind of key
+    hooks: AbstractSet[dg.HookDefinition] | None
+
+
+def build_fork_asset(
+    name: str,
+    *,
+    actions: Iterable[Action | Callable[..., Any]],
+    tasks: Callable[..., Any] = as_given,
+    policy: FanoutPolicy | None = None,
+    params: Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
+    ins: Mapping[str, Any] | None = None,
+    key_prefix: str | Sequence[str] | None = None,
+    description: str | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    op_tags: Mapping[str, Any] | None = None,
+    pool: str | None = None,
+    io_manager_key: str | None = None,
+    step_io_manager_key: str | None = None,
+    **options: Unpack[AssetOptions],
+) -> AssetsDefinition:
+    """Return a graph-backed asset that forks into tasks and joins them.
+
+    The asset's value is a dict from `taskReferenceName` to a `JoinedTask` (status, output and more), in
+    the order of the tasks. Each task is a step, `process_record[<reference>]`. A task that does not
+    succeed fails the join, after its siblings have finished, unless it is `optional`.
+
+    The run config is `ops: <name>: config:` with the keyword-only parameters of *tasks*, `params` (inputs
+    for every task that has them) and `policy`.
+
+    Args:
+        name: the asset's name.
+        actions: what tasks may name: `Action`s, or plain stage functions.
+        tasks: returns the fork, a dict with `dynamicTasks` and `dynamicTasksInput`, or `forkTaskInputs`
+            with `forkTaskName` or `forkTaskWorkflow`, and perhaps `joinOn`. Its positional parameters are
+            upstream assets. By default the run config is the fork.
+        policy: how tasks run that do not say otherwise.
+        params: values that replace the defaults of inputs, and of the parameters of *tasks*.
+        resources: resources whose values fill the keyword-only parameters of stages that are named like
+            them: what their `for_units()` returns. Those of `Definitions` replace them.
+        ins: upstream asset of positional parameters of *tasks* that are not named like it.
+        retry_policy: for the steps; tasks have `retryCount` and `policy.max_attempts`.
+        key_prefix, description, partitions_def, op_tags, pool, io_manager_key, step_io_manager_key,
+            options: as for `build_fanout_asset`.
+
+    Raises:
+        FanoutDefinitionError: an action, a param or the policy is not acceptable; says which and why.
+    """
+    where = f"build_fork_asset({name!r})"
+    policy = policy or FanoutPolicy()
+    try:
+        upstream = upstream_of(tasks, ins or {}, partitions_def)
+        _check_policy(policy)
+        registry, own = _read_params(actions, tasks, dict(params or {}), frozenset(resources or {}))
+    except FanoutDefinitionError as error:
+        raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
+    key = asset_key(name, key_prefix)
+    ops = ForkOps(
+        key=key,
+        records=tasks,
+        stages=(),
+        aggregate=None,
+        run_config=ForkRunConfig(
+            name=key.to_python_identifier(), params=own, policy=policy, tasks=tasks, actions=registry
+        ),
+        upstream={parameter: annotation for parameter, (annotation, _) in upstream.items()},
+        code_version=options.get("code_version"),
+        partitioned=PARTITION_KEY in inspect.signature(tasks).parameters,
+        retry_policy=retry_policy,
+        op_tags=op_tags,
+        pool=pool,
+        io_manager_key=io_manager_key,
+        step_io_manager_key=step_io_manager_key,
+        check_specs=(complete_check(key),),
+        resources=tuple(resources or ()),
+    )
+    return define_asset(
+        ops,
+        {parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
+        resource_defs={key: each.get_resource_definition() for key, each in (resources or {}).items()},
+        name=name,
+        key_prefix=key_prefix,
+        description=description or inspect.getdoc(function_behind(tasks)),
+        partitions_def=partitions_def,
+        **options,
+    )
+
+
+def _check_policy(policy: FanoutPolicy) -> None:
+    default = FanoutPolicy()
+    if wrong := [name for name in _NOT_FOR_FORKS if getattr(policy, name) != getattr(default, name)]:
+        raise FanoutDefinitionError(
+            f"policy sets {' and '.join(wrong)}, which a fork does not have: mark tasks that may fail as "
+            "optional; the siblings of one that fails always finish."
+        )
+
+
+def _read_params(
+    actions: Iterable[Action | Callable[..., Any]],
+    tasks: Callable[..., Any],
+    params: Mapping[str, Any],
+    supplied: frozenset[str],
+) -> tuple[Actions, Params]:
+    """Return the registry, and the params of *tasks*, each with those of *params* that concern it."""
+    reserved = frozenset({PARTITION_KEY})
+    names = {param.name for param in Params(tasks, [], reserved=reserved)}
+    if taken := names & {SHARED, POLICY}:
+        raise FanoutDefinitionError(
+            f"{function_behind(tasks).__name__} takes {' and '.join(sorted(taken))}, which the run config of a "
+            "fork has beside its params: rename it."
+        )
+    own = {name: value for name, value in params.items() if name in names}
+    for_tasks = {name: value for name, value in params.items() if name not in names}
+    return Actions(tuple(actions), for_tasks, supplied), Params(tasks, [], own, reserved=reserved)
+
+
+def _branch(record: Progress) -> Branch:
+    return cast("Branch", record.plan)
+
+
+def _joined(record: Progress) -> JoinedTask:
+    return join_task(_branch(record), record.outcome)
+
+
+def _table(tasks: Mapping[str, JoinedTask], joined: AbstractSet[str]) -> dg.MarkdownMetadataValue:
+    rows = [
+        {
+            "taskReferenceName": reference.replace("|", "\\|"),
+            "action": task["action"],
+            "status": task["status"],
+            "attempts": task["attempts"],
+            "seconds": task["seconds"],
+            "joined": "yes" if reference in joined else "no",
+        }
+        for reference, task in list(tasks.items())[:_SHOWN]
+    ]
+    text = pd.DataFrame(rows).to_markdown(index=False) or ""
+    more = f"\n\nand {len(tasks) - _SHOWN} more" if len(tasks) > _SHOWN else ""
+    return dg.MetadataValue.md(text + more)
