@@ -33,7 +33,7 @@ LEDGER_FILE = "fanout_ledger.db"
 _PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "23505", "42P07"})
 
 
-def default_ledger_url(home: str | Path | None = None, environ: Mapping[str, str] = os.environ) -> str:
+def default_ledger_url(environ: Mapping[str, str] = os.environ, *, home: str | Path | None = None) -> str:
     """Return where the ledger is: FANOUT_LEDGER_URL, else fanout_ledger.db in *home* or DAGSTER_HOME.
 
     Raises:

@@ -129,4 +129,4 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see 
             return self.url
         if instance is None or instance.is_ephemeral:
             return os.environ.get(LEDGER_URL)
-        return default_ledger_url(instance.root_directory)
+        return default_ledger_url(home=instance.root_directory)
