@@ -294,10 +294,11 @@ def test_urls_that_lead_nowhere(url: str, message: str) -> None:
 def test_where_the_ledger_is_by_default() -> None:
     """FANOUT_LEDGER_URL, else a file in Dagster's home, else an error that names both."""
     home = {"DAGSTER_HOME": "/srv/dagster"}
-    assert default_ledger_url({**home, "FANOUT_LEDGER_URL": "postgresql://h/x"}) == "postgresql://h/x"
-    assert default_ledger_url(home) == "/srv/dagster/fanout_ledger.db"
+    assert default_ledger_url(environ={**home, "FANOUT_LEDGER_URL": "postgresql://h/x"}) == "postgresql://h/x"
+    assert default_ledger_url(environ=home) == "/srv/dagster/fanout_ledger.db"
+    assert default_ledger_url("/srv/instance", home) == "/srv/instance/fanout_ledger.db"
     with pytest.raises(LedgerError, match="Neither FANOUT_LEDGER_URL nor DAGSTER_HOME"):
-        default_ledger_url({})
+        default_ledger_url(environ={})
 
 
 def test_a_fingerprint_is_checked() -> None:
