@@ -41,6 +41,8 @@ dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:
 test: $(STAMP) ## run every test; PYTEST="-k name" runs some
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
 	@$(BIN)/python -m pytest $(PYTEST)
 
 lint: $(STAMP) ## check format, style, import rules and types

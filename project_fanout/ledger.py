@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--url",
-        help="a file or an SQLAlchemy URL (default: FANOUT_LEDGER_URL, else fanout_ledger.db in DAGSTER_HOME)",
+        help="file or SQLAlchemy URL (default: FANOUT_LEDGER_URL, else fanout_ledger.db in DAGSTER_HOME)",
     )
     common.add_argument("--json", action="store_true", help="print JSON in place of a table")
     scope = argparse.ArgumentParser(add_help=False)
@@ -216,21 +216,18 @@ def _claims(url: str, chosen: argparse.Namespace) -> int:
 
 def _settle(url: str, chosen: argparse.Namespace) -> int:
     with Claims(url, create=False) as claims:
-        open_claims = {claim.key for claim in claims.listing(chosen.namespace, state="claimed")}
-        if unknown := [key for key in chosen.key if key not in open_claims]:
+        unconfirmed = {claim.key for claim in claims.listing(chosen.namespace, state="claimed")}
+        if unknown := [key for key in chosen.key if key not in unconfirmed]:
             raise LedgerError(
-                f"{chosen.namespace!r} holds no unconfirmed claim of {', '.join(map(repr, unknown))}; `fanout-ledger "
-                "claims --state claimed` lists those that there are. Nothing was changed."
+                f"{chosen.namespace!r} holds no unconfirmed claim of {', '.join(map(repr, unknown))}; "
+                "`fanout-ledger claims --state claimed` lists those that there are. Nothing was changed."
             )
         if chosen.outcome == "happened":
             claims.confirm(chosen.namespace, {key: {"settled_by": "fanout-ledger"} for key in chosen.key}, "")
         else:
             claims.release(chosen.namespace, chosen.key)
-    return (
-        _print_json({"claims": len(chosen.key)})
-        if chosen.json
-        else _say(f"Settled {len(chosen.key)} claims.")
-    )
+    settled = len(set(chosen.key))
+    return _print_json({"claims": settled}) if chosen.json else _say(f"Settled {settled} claims.")
 
 
 def _lineage(ledger: Ledger, start: str | None) -> str | None:

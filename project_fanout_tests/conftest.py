@@ -5,7 +5,9 @@ from collections.abc import Generator
 
 import pytest
 
-pytest_plugins = ["project_fanout_tests.postgres"]
+from project_fanout_tests.postgres import postgres_server, postgres_url
+
+__all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
 
 
 @pytest.hookimpl(wrapper=True)

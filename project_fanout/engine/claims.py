@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.sql.expression import bindparam
-from typing_extensions import Self
 
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger_database import LedgerDatabase
@@ -67,7 +66,7 @@ class Claims:
     def __init__(self, url: str | Path, *, create: bool = True, lock_timeout_s: float = 60.0) -> None:
         self._database = LedgerDatabase(url, create=create, lock_timeout_s=lock_timeout_s)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Claims":  # Self is new in 3.11
         return self
 
     def __exit__(

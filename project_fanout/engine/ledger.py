@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Select, delete, func, select
-from typing_extensions import Self
 
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger_database import LEDGER_URL, LedgerDatabase, default_ledger_url
@@ -64,7 +63,7 @@ class Ledger:
         self._database = LedgerDatabase(self.url, create=self.create, lock_timeout_s=self.lock_timeout_s)
         self._writer = BatchWriter(self._write, _size, max_items=self.max_waiting)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Ledger":  # Self is new in 3.11
         return self
 
     def __exit__(

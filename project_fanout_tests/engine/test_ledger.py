@@ -236,7 +236,7 @@ while True:
     ledger.put(make_entry(f"u{number}"))
     print(number, time.monotonic(), flush=True)
     number += 1
-    time.sleep(0.002)
+    time.sleep(0.02)
 """
 
 
@@ -254,7 +254,8 @@ def test_sigkill_loses_at_most_the_last_second(ledger_url: str) -> None:
         process.send_signal(signal.SIGKILL)
         killed_at = time.monotonic()
     owed = {f"u{number}" for number, put_at in lines if float(put_at) < killed_at - 1}
-    assert len(owed) > 50
+    # So few that only time can have made a batch of them.
+    assert 10 < len(owed) < 200
     with Ledger(ledger_url) as ledger:
         kept = {unit_key for _, unit_key in ledger.successes(SCOPE, 0, ["r1"])}
     assert owed - kept == set()

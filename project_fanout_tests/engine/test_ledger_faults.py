@@ -6,16 +6,19 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Connection, create_engine, event, insert, text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.schema import CreateTable
 
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
-from project_fanout.engine.ledger_schema import OUTCOMES
+from project_fanout.engine.ledger_rows import store
+from project_fanout.engine.ledger_schema import METADATA, OUTCOMES, SCHEMA, SCHEMA_VERSION
 from project_fanout.engine.ledger_writer import BatchWriter
 from project_fanout_tests.engine.ledger_support import SCOPE, locked, make_entry, unprivileged
 from project_fanout_tests.engine.pool_support import wait_until
@@ -294,10 +297,11 @@ def test_urls_that_lead_nowhere(url: str, message: str) -> None:
 def test_where_the_ledger_is_by_default() -> None:
     """FANOUT_LEDGER_URL, else a file in Dagster's home, else an error that names both."""
     home = {"DAGSTER_HOME": "/srv/dagster"}
-    assert default_ledger_url({**home, "FANOUT_LEDGER_URL": "postgresql://h/x"}) == "postgresql://h/x"
-    assert default_ledger_url(home) == "/srv/dagster/fanout_ledger.db"
+    assert default_ledger_url(environ={**home, "FANOUT_LEDGER_URL": "postgresql://h/x"}) == "postgresql://h/x"
+    assert default_ledger_url(environ=home) == "/srv/dagster/fanout_ledger.db"
+    assert default_ledger_url("/srv/instance", home) == "/srv/instance/fanout_ledger.db"
     with pytest.raises(LedgerError, match="Neither FANOUT_LEDGER_URL nor DAGSTER_HOME"):
-        default_ledger_url({})
+        default_ledger_url(environ={})
 
 
 def test_a_fingerprint_is_checked() -> None:
@@ -332,6 +336,43 @@ def test_a_postgres_table_that_is_locked(postgres_url: str) -> None:
         engine.dispose()
         ledger.flush()
         assert len(ledger.entries(LedgerFilter())) == 1
+
+
+@contextmanager
+def open_transaction(url: str) -> Iterator[Connection]:
+    """Be another process in the middle of a transaction; it commits when somebody waits for it."""
+    engine = create_engine(url)
+
+    def somebody_waits() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with engine.connect() as connection:
+            return bool(connection.scalar(text(query)))
+
+    with engine.connect() as connection, connection.begin():
+        yield connection
+        wait_until(somebody_waits, "the ledger waits for this transaction")
+    engine.dispose()
+
+
+def test_a_postgres_ledger_that_another_run_is_just_making(postgres_url: str) -> None:
+    """Two runs that make the tables at the same moment: the second goes on with those of the first."""
+    with ThreadPoolExecutor(1) as threads:
+        with open_transaction(postgres_url) as connection:
+            METADATA.create_all(connection)
+            connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+            opened = threads.submit(Ledger, postgres_url)
+        opened.result(60).close()
+
+
+def test_an_outcome_that_another_run_is_just_writing(postgres_url: str) -> None:
+    """Two runs that write one unit at the same moment: the success stays, whoever comes first."""
+    success = make_entry()
+    with Ledger(postgres_url) as ledger:
+        with open_transaction(postgres_url) as connection:
+            store(connection, [success])
+            ledger.put(make_entry(status="failed", result_json=None))
+        ledger.flush()
+        assert ledger.entries(LedgerFilter()) == [success]
 
 
 def test_results_larger_than_64_kib_fit_into_mysql() -> None:
