@@ -122,14 +122,16 @@ def test_a_tick_of_the_schedule_makes_a_run(
 
     # A tick is due within a minute, and the daemon looks for one every few seconds.
     run = wait_for(lambda: next(iter(server.runs()), None), "a tick launches a run", 150)
-    switch.click()
-    expect(switch.locator("input")).not_to_be_checked()
     page.screenshot(path=screenshots / "schedule.png")
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     assert tags["dagster/schedule_name"] == "daily_images"
     assert run["jobName"] == "images_job"
     server.succeeded(run["runId"])
 
+    page.reload()
+    expect(switch.locator("input")).to_be_checked()
+    switch.click()
+    expect(switch.locator("input")).not_to_be_checked()
     visit(page, f"{server.url}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "runs.png")
