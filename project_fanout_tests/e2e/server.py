@@ -90,6 +90,8 @@ class DagsterDev:
         try:
             wait_for(self._answers, f"dagster dev answers on {self.url}")
             wait_for(self._loaded, "the code locations are loaded")
+            # Dagster's invitation to its newsletter covers whatever page it is that is open when it comes.
+            self.ask("mutation { setNuxSeen }")
         except BaseException:
             self.stop()
             raise

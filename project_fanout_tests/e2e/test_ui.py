@@ -13,6 +13,7 @@ from project_fanout.engine.policy import ACCEPTED, bounds_text
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
 
 LOCATION = "project_fanout"
+STEP = "web_renditions.record.process_record["
 RUN_LIMIT_MS = 300_000
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket")
 PARAMS = ("output_dir", "formats", "widths", "quality")
@@ -26,18 +27,11 @@ def accepted_words(setting: Field[object]) -> str:
     return f"{words}, {bounds}" if bounds else words
 
 
-def visit(page: Page, url: str) -> None:
-    """Go to *url*; Dagster's invitation to its newsletter, which covers the first page, is declined."""
-    skip = page.get_by_role("button", name="Skip", exact=True)
-    page.add_locator_handler(skip, skip.click)
-    page.goto(url)
-
-
 def test_photographs_are_rendered_by_clicking(
     project_server: DagsterDev, page: Page, screenshots: Path
 ) -> None:
     """Materialize all: the run succeeds, has one step per photograph, and README's query finds the tables."""
-    visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    page.goto(f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("link", name="View", exact=True).or_(
         page.get_by_role("button", name="View", exact=True)
@@ -47,7 +41,7 @@ def test_photographs_are_rendered_by_clicking(
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_LIMIT_MS)
 
     run = project_server.succeeded(run_id)
-    steps = sorted(step["stepKey"] for step in run["stepStats"] if "process_record[" in step["stepKey"])
+    steps = sorted(step["stepKey"] for step in run["stepStats"] if STEP in step["stepKey"])
     assert len(steps) == len(PHOTOGRAPHS)
     page.get_by_text(re.compile(r"^Succeeded \(\d+\)$")).click()
     for photograph, step in zip(PHOTOGRAPHS, steps, strict=True):
@@ -62,13 +56,14 @@ def test_photographs_are_rendered_by_clicking(
             assert tables.execute(query).fetchall()
 
     for asset in ("image_catalog", "web_renditions", "renditions_report"):
-        visit(page, f"{project_server.url}/assets/{asset}")
+        page.goto(f"{project_server.url}/assets/{asset}")
         expect(page.get_by_text("Never materialized")).to_have_count(0)
         expect(page.get_by_text("Latest materialization")).to_be_visible()
         expect(page.locator(f"a[href*='{run_id}']").first).to_be_visible()
         page.screenshot(path=screenshots / f"asset_{asset}.png", full_page=True)
-    visit(page, f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    page.goto(f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
     expect(page.get_by_text("renditions_report").first).to_be_visible()
+    expect(page.get_by_text("Loading...")).to_have_count(0)
     page.screenshot(path=screenshots / "lineage.png")
 
 
@@ -76,14 +71,18 @@ def test_the_launchpad_explains_every_setting(
     project_server: DagsterDev, page: Page, screenshots: Path
 ) -> None:
     """Each param and each field of the policy is shown with what it does, its default and its bounds."""
-    visit(page, f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
+    page.goto(f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
     hint = page.get_by_text("to show auto-completions inline")
     schema = hint.locator("xpath=..")
+    editor = page.locator(".CodeMirror")
+    expect(editor).to_contain_text("web_renditions:")
+    editor.click()
 
     def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
         """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
-        page.locator(".CodeMirror-line").get_by_text(f"{setting}:", exact=True).click()
-        page.keyboard.press("End")
+        lines = editor.evaluate("editor => editor.CodeMirror.getValue()").splitlines()
+        line = lines.index(f"      {setting}:", lines.index("  web_renditions:"))
+        editor.evaluate("(editor, line) => editor.CodeMirror.setCursor(line, 99)", line)
         for name in names:
             expect(schema).to_contain_text(f"{name}?:")
         page.screenshot(path=screenshots / f"launchpad_{setting}.png")
@@ -113,7 +112,7 @@ def test_a_tick_of_the_schedule_makes_a_run(
 ) -> None:
     """The schedule is off until it is switched on; then its tick makes a run, and the run succeeds."""
     server = dagster_dev("--module-name", "project_fanout_tests.e2e.locations.every_minute")
-    visit(page, f"{server.url}/automation")
+    page.goto(f"{server.url}/automation")
     expect(page.get_by_text("daily_images")).to_be_visible()
     switch = page.locator("label[class*=Switch]").last
     expect(switch.locator("input")).not_to_be_checked()
@@ -128,10 +127,8 @@ def test_a_tick_of_the_schedule_makes_a_run(
     assert run["jobName"] == "images_job"
     server.succeeded(run["runId"])
 
-    page.reload()
-    expect(switch.locator("input")).to_be_checked()
     switch.click()
     expect(switch.locator("input")).not_to_be_checked()
-    visit(page, f"{server.url}/runs")
+    page.goto(f"{server.url}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "runs.png")
