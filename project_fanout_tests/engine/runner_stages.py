@@ -119,3 +119,14 @@ def mixed_records() -> list[Record]:
         Record("class", [Unit("a", [])]),
         Record("x y", [Unit("a", [3]), Unit("b", -7), Unit("c", 6)]),
     ]
+
+
+def hold(unit: Unit, *, folder: str, at: str = "") -> str:
+    """Leave a file; a unit with the key *at* then waits until there is a file `release`, a minute at most."""
+    marks = Path(folder)
+    attempt = len(list(marks.glob(f"{unit.key}.*")))
+    (marks / f"{unit.key}.{attempt}").touch()
+    give_up_at = time.monotonic() + 60
+    while unit.key == at and not (marks / "release").exists() and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    return unit.key

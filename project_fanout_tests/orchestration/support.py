@@ -45,7 +45,6 @@ def mapped_steps(result: dg.ExecuteInProcessResult, op: str = "process_record") 
     ]
 
 
-def without_seconds(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows without the one column that depends on the clock."""
-    rows: list[dict[str, Any]] = frame.drop(columns="seconds").to_dict("records")
-    return rows
+def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """Assert that two tables are equal in all but the one column that depends on the clock."""
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))

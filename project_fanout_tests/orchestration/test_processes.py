@@ -1,0 +1,142 @@
+"""Executors, hash seeds, the command line and a kill: across processes the asset is the same, and whole."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+
+from project_fanout_tests.orchestration import jobs
+from project_fanout_tests.orchestration.support import assert_same, table
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """Return an instance that other processes share: its DAGSTER_HOME is in the environment."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def dagster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the `dagster` command."""
+    return subprocess.run(
+        [sys.executable, "-m", "dagster", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+
+
+def execute_job(name: str, config: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a job from the command line."""
+    return dagster(*("job", "execute", "-m", jobs.__name__, "-j", name, "-c", str(config)), **environment)
+
+
+def written(folder: Path, config: Any) -> Path:
+    """Return a file with this run config."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_executor_and_hash_seed_do_not_matter(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one process, in a process per step, and from the command line, under two hash seeds: one table."""
+    expected = table(jobs.chain, params={"offset": 5})
+    config: dict[str, Any] = {"ops": {"chain": {"config": {"params": {"offset": "5"}}}}}
+
+    run = execute_job("in_process", written(tmp_path, config), PYTHONHASHSEED="1")
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert_same(jobs.defs.load_asset_value("chain", instance=instance), expected)
+
+    monkeypatch.setenv("PYTHONHASHSEED", "2")
+    config["ops"]["chain"]["config"]["policy"] = {"records_per_step": 4}  # a process per step takes its time
+    with dg.execute_job(
+        dg.reconstructable(jobs.multiprocess), instance=instance, run_config=config
+    ) as result:
+        assert result.success
+        steps = {event.step_key: event.pid for event in result.get_step_success_events()}
+    assert len(steps) == len(set(steps.values())) == 4
+    assert os.getpid() not in steps.values()
+    materialized = instance.get_latest_materialization_event(dg.AssetKey("chain"))
+    assert materialized is not None
+    assert materialized.run_id == result.run_id
+    assert_same(jobs.defs.load_asset_value("chain", instance=instance), expected)
+
+
+def test_the_command_line_refuses_bad_run_config(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """With asset, param, value and what is accepted on standard error, before any unit."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    bad = {"params": {"folder": str(marks), "count": "many"}, "policy": {"max_attempts": 0}}
+    run = execute_job("held_job", written(tmp_path, {"ops": {"held": {"config": bad}}}))
+    assert run.returncode != 0
+    assert "ops: held: config: params: count is 'many', accepted: int" in run.stderr
+    assert "max_attempts is 0, accepted: 1 to 100" in run.stderr
+    assert not list(marks.iterdir())
+
+
+def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """SIGKILL with three of six records done; re-execution "from failure" gives the whole table.
+
+    Dagster passes over the mapped steps that never started and still collects: what is missing runs there.
+    """
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    params = {"folder": str(marks), "count": 6, "units": 2, "at": "r3u0"}
+    config = {"ops": {"held": {"config": {"params": params}}}}
+    command = ["job", "execute", "-m", jobs.__name__, "-j", "held_job", "-c", str(written(tmp_path, config))]
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "dagster", *command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+    give_up_at = time.monotonic() + 120
+    while not (marks / "r3u0.0").exists():
+        assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+    run.send_signal(signal.SIGKILL)
+    run.wait(30)
+    (killed,) = instance.get_runs()
+    # What run monitoring does about a run whose process is gone.
+    instance.report_run_failed(killed)
+    done_before = sorted(path.name for path in marks.iterdir() if path.name[:2] in ("r0", "r1", "r2"))
+    assert done_before == [f"r{record}u{unit}.0" for record in range(3) for unit in range(2)]
+    (marks / "release").touch()
+
+    with dg.execute_job(
+        dg.reconstructable(jobs.held_job),
+        instance=instance,
+        reexecution_options=dg.ReexecutionOptions.from_failure(killed.run_id, instance),
+    ) as result:
+        assert result.success
+    frame = jobs.defs.load_asset_value("held", instance=instance)
+    assert_same(frame, table(jobs.held, params={**params, "folder": str(tmp_path / "home"), "at": ""}))
+    assert len(frame) == 12
+    assert not list(marks.glob("r[012]u*.1")), "records that were done are not done again"
+    warnings = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == 30]
+    assert any("of 6 records never ran in an earlier, interrupted run" in each for each in warnings)
+    checks = result.get_asset_check_evaluations()
+    assert [check.passed for check in checks] == [True]
