@@ -4,7 +4,7 @@ Run it from the repository's root:
 
     python benchmarks/steps.py                         # 100 and 1,000 steps, this executor and in-process
     python benchmarks/steps.py --steps 100 1000 5000 --executors fanout
-    python benchmarks/steps.py --postgres postgresql://user@localhost:5432/dagster   # an empty database
+    python benchmarks/steps.py --postgres postgresql+psycopg2://user@localhost:5432/dagster   # an empty database
 
 Each figure is a run in a process of its own over a durable instance with Dagster's defaults. The
 steps do nothing, so that all that is measured is what surrounds them; `empty` is the same job

@@ -3,7 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from project_fanout.orchestration.internals import (
@@ -13,19 +13,14 @@ from project_fanout.orchestration.internals import (
     DagsterEvent,
     ExecutionPlan,
     ExecutionStep,
-    FromPendingDynamicStepOutput,
     InstanceConcurrencyContext,
     KnownExecutionState,
     RetryMode,
     TagConcurrencyLimitsCounter,
     UnresolvedCollectExecutionStep,
-    UnresolvedMappedExecutionStep,
-    UnresolvedMappedStepInput,
 )
+from project_fanout.orchestration.producers import Item, Producer, find_producers
 from project_fanout.orchestration.step_queue import LaneKey, StepQueue, Verdict
-
-#: Output name and mapping key of a DynamicOutput.
-Item = tuple[str, str]
 
 
 class _StepKeys(set[str]):
@@ -46,25 +41,6 @@ class _Either:
 
     def __contains__(self, key: object) -> bool:
         return key in self.one or key in self.other
-
-
-@dataclass(slots=True)
-class _Producer:
-    """A step that yields DynamicOutputs in this run, and what hangs on it."""
-
-    mapped: dict[str, list[UnresolvedMappedExecutionStep]] = field(default_factory=dict)
-    #: Mapped nodes that need nothing of the producer but their own item.
-    direct: set[str] = field(default_factory=set)
-    #: The item whose STEP_OUTPUT has come and whose value may not have been stored yet.
-    storing: Item | None = None
-    #: Items whose value the latest attempt has stored.
-    stored: set[Item] = field(default_factory=set)
-    #: The mapped steps of each item, whatever became of them.
-    steps: dict[Item, list[str]] = field(default_factory=dict)
-    #: Direct steps that wait for the producer's next attempt to store their item again.
-    parked: dict[Item, list[str]] = field(default_factory=dict)
-    in_flight: int = 0
-    ended: bool = False
 
 
 class IncrementalExecution(ActiveExecution):
@@ -117,9 +93,8 @@ class IncrementalExecution(ActiveExecution):
         self._unblocked: list[str] = []
         self._attempted: set[str] = set()
         self._not_started: list[tuple[str, int]] = []
-        self._depths: dict[str, int] = {}
         self._item_of: dict[str, tuple[str, Item]] = {}
-        self._producers = self._find_producers()
+        self._producers, self._depths = find_producers(execution_plan)
 
         known, self._pending = self._pending, {}
         # Steps behind a collect: what the collect depends on is known when its producer has ended.
@@ -350,32 +325,7 @@ class IncrementalExecution(ActiveExecution):
 
     # ---- dynamic outputs ---------------------------------------------------------------------
 
-    def _find_producers(self) -> dict[str, _Producer]:
-        producers: dict[str, _Producer] = {}
-        wanted = set(self._plan.step_handles_to_execute)
-        for handles in self._plan.resolvable_map.values():
-            for handle in handles:
-                step = self._plan.step_dict[handle]
-                if handle not in wanted or not isinstance(step, UnresolvedMappedExecutionStep):
-                    continue
-                producer_key, output = step.resolved_by_step_key, step.resolved_by_output_name
-                producer = producers.setdefault(producer_key, _Producer())
-                producer.mapped.setdefault(output, []).append(step)
-                node = str(step.node_handle)
-                tied = [each for each in step.step_inputs if producer_key in _dependency_keys(each)]
-                if tied and all(
-                    isinstance(each, UnresolvedMappedStepInput)
-                    and isinstance(each.source, FromPendingDynamicStepOutput)
-                    for each in tied
-                ):
-                    producer.direct.add(node)
-                above = [
-                    self._depths.get(key.removesuffix("[?]"), 0) for key in step.get_all_dependency_keys()
-                ]
-                self._depths[node] = 1 + max(above, default=0)
-        return producers
-
-    def _direct_steps(self, producer: _Producer, item: Item) -> Iterable[str]:
+    def _direct_steps(self, producer: Producer, item: Item) -> Iterable[str]:
         return (key for key in producer.steps[item] if key in self._item_of)
 
     def _item_stored(self, producer_key: str, item: Item) -> None:
@@ -478,10 +428,3 @@ class IncrementalExecution(ActiveExecution):
         if any(dep in self._held or (dep in self._to_execute and dep not in executable) for dep in deps):
             return None
         return {dep for dep in deps if dep in executable}
-
-
-def _dependency_keys(step_input: Any) -> set[str]:
-    """Return the steps that *step_input* of an unresolved mapped step depends on."""
-    if isinstance(step_input, UnresolvedMappedStepInput):
-        return {handle.step_key for handle in step_input.get_step_output_handle_deps_with_placeholders()}
-    return set(step_input.dependency_keys)
