@@ -75,6 +75,8 @@ def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
             if length.isdigit() and size < int(length):
                 raise FileLocationError(f"{url!r} ended after {size:,} of {int(length):,} bytes.")
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
         if deadline.passed or isinstance(error, TimeoutError):
             raise FileLocationError(_too_slow(url, remote)) from None
         reason = getattr(error, "reason", None) or error
@@ -136,13 +138,20 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        try:
+            self._check_redirect(req.full_url, newurl)
+        except FileLocationError:
+            fp.close()  # urllib does so only where it follows
+            raise
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    def _check_redirect(self, url: str, new_url: str) -> None:
+        old, new = urlsplit(url), urlsplit(new_url)
         if new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http"):
             raise FileLocationError(
-                f"{req.full_url!r} redirects to {newurl!r}: a redirect has to stay on the host, and on https."
+                f"{url!r} redirects to {new_url!r}: a redirect has to stay on the host, and on https."
             )
-        _check(newurl, self._remote)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        _check(new_url, self._remote)
 
 
 def _opener(remote: RemoteFiles, deadline: "_Deadline") -> urllib.request.OpenerDirector:

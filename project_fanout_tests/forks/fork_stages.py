@@ -1,0 +1,55 @@
+"""Stages of the forks in the tests."""
+
+import os
+import time
+from pathlib import Path
+
+from project_fanout.engine import Fanout, Unit
+
+
+def double(unit: Unit, *, number: int) -> dict:
+    return {"number": 2 * number}
+
+
+def shout(unit: Unit, *, text: str, mark: str = "!") -> dict:
+    return {"text": text.upper() + mark}
+
+
+def split_words(unit: Unit, *, text: str) -> Fanout:
+    return Fanout([Unit(f"{index}-{word}", {"word": word}) for index, word in enumerate(text.split())])
+
+
+def count_letters(unit: Unit, *, at_least: int = 0) -> int:
+    return max(at_least, len(unit.payload["word"]))
+
+
+def add_one(unit: Unit) -> dict:
+    return {"number": unit.payload["number"] + 1}
+
+
+def fail(unit: Unit, *, reason: str = "no reason") -> None:
+    raise ValueError(reason)
+
+
+def leave_mark(unit: Unit, *, folder: str) -> dict:
+    (Path(folder) / unit.key).touch()
+    return {"pid": os.getpid()}
+
+
+def hang(unit: Unit, *, folder: str) -> None:
+    (Path(folder) / f"{unit.key}.{time.monotonic_ns()}").touch()
+    time.sleep(600)
+
+
+def succeed_at(unit: Unit, *, folder: str, attempt: int) -> int:
+    """Fail until the attempt with that number."""
+    marks = Path(folder)
+    (marks / f"{unit.key}.{time.monotonic_ns()}").touch()
+    started = len(list(marks.glob(f"{unit.key}.*")))
+    if started < attempt:
+        raise ValueError(f"attempt {started} of {attempt}")
+    return started
+
+
+def not_a_number(unit: Unit, *, number: float) -> float:
+    return float("nan")
