@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -59,7 +60,7 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
     A run that is resumed, and two runs at once, read the same list whatever becomes of its source.
     """
     found = build_list(Path(config.output_dir).expanduser().absolute(), config.source, config.generated)
-    metadata = {
+    metadata: dict[str, Any] = {
         "dagster/row_count": found.rows,
         "file": dg.MetadataValue.path(found.path),
         "source": found.source,
@@ -124,5 +125,9 @@ def campaign_report(
     yield dg.AssetCheckResult(
         check_name=ALL_ACCOUNTED_FOR,
         passed=not missing and rows.is_unique and len(rows) == recipients.rows,
-        metadata={"recipients": recipients.rows, "outcomes": len(rows), "missing_rows": sorted(missing)[:_SHOWN]},
+        metadata={
+            "recipients": recipients.rows,
+            "outcomes": len(rows),
+            "missing_rows": sorted(missing)[:_SHOWN],
+        },
     )

@@ -45,7 +45,9 @@ class Connection:
         address: returns host and port; asked at each connect, because a sink may have moved.
     """
 
-    def __init__(self, server: MailServer, address: Callable[[], tuple[str, int]], *, secure: bool = True) -> None:
+    def __init__(
+        self, server: MailServer, address: Callable[[], tuple[str, int]], *, secure: bool = True
+    ) -> None:
         self._server = server
         self._address = address
         self._security = server.security if secure else "none"
@@ -93,13 +95,16 @@ class Connection:
         begun = False
         try:
             if letter.needs_utf8 and not smtp.has_extn("smtputf8"):
-                return Reply("refused", "server without SMTPUTF8", "the address has non-ASCII characters before the @")
+                return Reply(
+                    "refused", "server without SMTPUTF8", "the address has non-ASCII characters before the @"
+                )
             options = ["SMTPUTF8", "BODY=8BITMIME"] if letter.needs_utf8 else []
             smtp.command_encoding = "utf-8" if letter.needs_utf8 else "ascii"
-            for command in (lambda: smtp.mail(letter.sender, options), lambda: smtp.rcpt(letter.address)):
-                code, text = command()
-                if code // 100 != 2:
-                    return self._rejected(smtp, code, text)
+            code, text = smtp.mail(letter.sender, options)
+            if code // 100 == 2:
+                code, text = smtp.rcpt(letter.address)
+            if code // 100 != 2:
+                return self._rejected(smtp, code, text)
             begin()
             begun = True
             code, text = smtp.data(letter.content.encode())
@@ -112,7 +117,11 @@ class Connection:
         except BaseException:
             self.drop()
             raise
-        return Reply("accepted", str(code), _line(text)) if code // 100 == 2 else self._rejected(smtp, code, text)
+        return (
+            Reply("accepted", str(code), _line(text))
+            if code // 100 == 2
+            else self._rejected(smtp, code, text)
+        )
 
     def drop(self) -> None:
         """Close the connection without a word."""
@@ -176,14 +185,14 @@ class Connection:
         line = _line(text)
         # 421 is the server's goodbye; after any other no, the next message needs a clean slate.
         try:
-            if code == 421 or smtp.rset()[0] // 100 != 2:  # noqa: PLR2004
+            if code == 421 or smtp.rset()[0] // 100 != 2:
                 self.drop()
         except _BROKEN:
             self.drop()
         enhanced = line.split(" ", 1)[0]
-        dotted = enhanced.count(".") == 2 and enhanced.replace(".", "").isdigit()  # noqa: PLR2004
+        dotted = enhanced.count(".") == 2 and enhanced.replace(".", "").isdigit()
         reason = f"{code} {enhanced}" if dotted else str(code)
-        return Reply("refused" if code // 100 == 5 else "deferred", reason, f"{code} {line}")  # noqa: PLR2004
+        return Reply("refused" if code // 100 == 5 else "deferred", reason, f"{code} {line}")
 
 
 def _line(text: bytes | str) -> str:

@@ -19,7 +19,9 @@ def weekly_request(year: int, week: int) -> dict[str, Any]:
         "ops": {
             "recipients": {"config": {"generated": 1000}},
             "campaign_delivery": {
-                "config": {"params": {"campaign": f"letter-{year}-{week:02}", "server": {"max_per_second": 50}}}
+                "config": {
+                    "params": {"campaign": f"letter-{year}-{week:02}", "server": {"max_per_second": 50}}
+                }
             },
         }
     }

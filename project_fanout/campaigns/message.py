@@ -76,7 +76,9 @@ class Composer:
             _check_header("sender", message.sender)
             sender = validate_email(address, check_deliverability=False)
         except (EmailNotValidError, UnfitRecipientError) as error:
-            raise CampaignError(f"message.sender is {message.sender!r}, which is no address: {error}") from None
+            raise CampaignError(
+                f"message.sender is {message.sender!r}, which is no address: {error}"
+            ) from None
         if sender.ascii_email is None:
             raise CampaignError(
                 f"message.sender is {message.sender!r}: its part before the @ has to be ASCII, because servers "
@@ -85,8 +87,9 @@ class Composer:
         self.sender = sender.ascii_email
         self._sender_domain = sender.ascii_domain
         self._from = _mailbox_header("From", name, self.sender)
-        plain = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True)  # noqa: S701  # plain text
-        html = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True, keep_trailing_newline=True)
+        html = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+        # In plain text and in headers an escaped ampersand would be seen.
+        plain = html.overlay(autoescape=False)
         self._subject = _parsed(plain, message.subject, "message.subject")
         self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
         self._text = _loaded(plain, message.text_template, "letter.txt", "message.text_template")
@@ -110,7 +113,9 @@ class Composer:
         subject = _header_value("subject", self._subject, known)
         link = _header_value("unsubscribe_url", self._link, known)
         if not _LINK.fullmatch(link):
-            raise UnfitRecipientError(TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address")
+            raise UnfitRecipientError(
+                TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address"
+            )
         name = recipient.fields.get("name", "")
         _check_header("name", name)
         envelope = address.ascii_email or address.normalized
@@ -154,7 +159,9 @@ def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja
     try:
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
-        raise CampaignError(f"{setting} is not a Jinja2 template: line {error.lineno}: {error.message}.") from None
+        raise CampaignError(
+            f"{setting} is not a Jinja2 template: line {error.lineno}: {error.message}."
+        ) from None
 
 
 def _loaded(environment: jinja2.Environment, path: str | None, shipped: str, setting: str) -> jinja2.Template:
@@ -185,7 +192,9 @@ def _check_header(what: str, value: str) -> None:
     """Refuse *value* if it could end its header line, for any reader: all controls and line separators."""
     for character in value:
         if unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs"):
-            raise UnfitRecipientError(LINE_BREAK_IN_HEADER, f"{what} is {value!r}, with U+{ord(character):04X}")
+            raise UnfitRecipientError(
+                LINE_BREAK_IN_HEADER, f"{what} is {value!r}, with U+{ord(character):04X}"
+            )
 
 
 def _text_header(name: str, value: str) -> str:
@@ -201,7 +210,9 @@ def _mailbox_header(name: str, display_name: str, address: str) -> str:
     if _PLAIN.fullmatch(display_name) and len(display_name) <= _ONE_LINE and "=?" not in display_name:
         quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
         return f'{name}: "{quoted}"\r\n <{address}>\r\n'
-    return f"{name}: {Header(display_name, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n <{address}>\r\n"
+    return (
+        f"{name}: {Header(display_name, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n <{address}>\r\n"
+    )
 
 
 CRLF = "\r\n"

@@ -1,14 +1,11 @@
 """What became of each recipient, and the table of it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from project_fanout.campaigns.rows import RowRange
-
-
 
 COLUMNS = ["row", "address", "domain", "status", "reason", "detail", "sent_at", "page"]
 
@@ -37,5 +34,7 @@ def deliveries_table(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(list(delivery_rows(frame)), columns=COLUMNS).sort_values("row", ignore_index=True)
     table["row"] = table["row"].astype("int64")
     # Whole milliseconds: the nanoseconds of a float would be made up.
-    table["sent_at"] = pd.to_datetime((table["sent_at"].astype("float64") * 1000).round(), unit="ms", utc=True)
+    table["sent_at"] = pd.to_datetime(
+        (table["sent_at"].astype("float64") * 1000).round(), unit="ms", utc=True
+    )
     return table

@@ -102,7 +102,7 @@ def read_rows(path: str, rows: RowRange) -> list[Recipient]:
     try:
         with duckdb.connect(path, read_only=True, config=_LIMITS) as database:
             found = database.execute(
-                f"select * from recipients where {ROW} between ? and ? order by {ROW}",  # noqa: S608  # our own name
+                f"select * from recipients where {ROW} between ? and ? order by {ROW}",  # our own name
                 [rows.first, rows.last],
             )
             columns = [column[0] for column in found.description or ()]
@@ -135,10 +135,12 @@ def _reading(path: Path) -> str:
     quoted = "'" + str(path).replace("'", "''") + "'"
     if path.suffix.lower() == ".csv":
         # All text: a postcode must keep its leading zero.
-        return f"select * from read_csv({quoted}, header = true, all_varchar = true)"  # noqa: S608  # quoted above
+        return f"select * from read_csv({quoted}, header = true, all_varchar = true)"  # quoted above
     if path.suffix.lower() == ".parquet":
-        return f"select * from read_parquet({quoted})"  # noqa: S608  # quoted above
-    raise CampaignError(f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet.")
+        return f"select * from read_parquet({quoted})"  # quoted above
+    raise CampaignError(
+        f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
+    )
 
 
 def _build(target: Path, query: str, origin: str) -> None:
@@ -156,7 +158,7 @@ def _build(target: Path, query: str, origin: str) -> None:
                 select *, case when {address} <> '' then nullif(min({ROW}) over (partition by {address}), {ROW}) end
                     as {DUPLICATE_OF}
                 from numbered order by {ROW}
-                """  # noqa: S608  # made of our own names and of a quoted path
+                """  # made of our own names and of a quoted path
             )
         os.replace(building, target)
     except duckdb.Error as error:

@@ -26,7 +26,7 @@ def report_table(deliveries: pd.DataFrame) -> pd.DataFrame:
             "reason": deliveries["reason"].fillna(""),
         }
     )
-    counted = named.value_counts(["domain", "status", "reason"]).rename("recipients").reset_index()
+    counted = named.value_counts(["domain", "status", "reason"]).reset_index(name="recipients")
     return counted.sort_values(
         ["recipients", "domain", "status", "reason"], ascending=[False, True, True, True], ignore_index=True
     )
@@ -36,7 +36,9 @@ def by_domain(report: pd.DataFrame) -> pd.DataFrame:
     """Return one row per domain with a column per status, the largest domain first."""
     if report.empty:
         return pd.DataFrame(columns=["domain", *STATUSES])
-    table = report.pivot_table(index="domain", columns="status", values="recipients", aggfunc="sum", fill_value=0)
+    table = report.pivot_table(
+        index="domain", columns="status", values="recipients", aggfunc="sum", fill_value=0
+    )
     table = table.reindex(columns=list(STATUSES), fill_value=0).astype("int64")
     ordered = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
     return ordered.rename_axis(columns=None).reset_index()
@@ -46,7 +48,9 @@ def by_reason(report: pd.DataFrame) -> pd.DataFrame:
     """Return one row per status and reason of what was not sent now, the most frequent first."""
     problems = report[report["reason"] != ""]
     counted = problems.groupby(["status", "reason"], as_index=False)["recipients"].sum()
-    return counted.sort_values(["recipients", "status", "reason"], ascending=[False, True, True], ignore_index=True)
+    return counted.sort_values(
+        ["recipients", "status", "reason"], ascending=[False, True, True], ignore_index=True
+    )
 
 
 def rate_over_time(deliveries: pd.DataFrame) -> list[tuple[float, float]]:
@@ -57,7 +61,9 @@ def rate_over_time(deliveries: pd.DataFrame) -> list[tuple[float, float]]:
     seconds = (times - times.iloc[0]).dt.total_seconds()
     span = max(1.0, float(seconds.iloc[-1]) / _MOST_POINTS)
     counted = (seconds // span).astype("int64").value_counts()
-    return [(index * span, float(counted.get(index, 0)) / span) for index in range(int(counted.index.max()) + 1)]
+    return [
+        (index * span, float(counted.get(index, 0)) / span) for index in range(int(counted.index.max()) + 1)
+    ]
 
 
 def rate_plot(points: Sequence[tuple[float, float]]) -> str:

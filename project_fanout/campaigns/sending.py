@@ -30,7 +30,9 @@ ELSEWHERE = "in work elsewhere"
 
 def delay_s(attempt: int) -> float:
     """Return how long to wait after the *attempt*-th try: doubled each time, and varied by chance."""
-    return float(min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(attempt - 1, 10))) * random.uniform(0.75, 1.25)
+    return float(min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(attempt - 1, 10))) * random.uniform(
+        0.75, 1.25
+    )
 
 
 @dataclass(order=True, slots=True)
@@ -112,9 +114,7 @@ class Sender:
                     continue
                 outcomes.append(_not_sent(by_key[key], answer))
             by_key = {
-                key: by_key[key]
-                for key, answer in answers.items()
-                if answer == "elsewhere" and not too_late
+                key: by_key[key] for key, answer in answers.items() if answer == "elsewhere" and not too_late
             }
             if by_key:
                 time.sleep(_LOOK_AGAIN_S)

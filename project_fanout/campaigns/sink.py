@@ -1,6 +1,6 @@
 """A mail server for this machine alone: takes every message and keeps it in a Maildir.
 
-    python -m project_fanout.campaigns.sink --maildir output/campaigns/maildir --port 2525
+python -m project_fanout.campaigns.sink --maildir output/campaigns/maildir --port 2525
 """
 
 import argparse
@@ -12,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,25 +57,26 @@ class MaildirHandler:
         (self.maildir / "tmp" / name).rename(self.maildir / "new" / name)
 
 
-async def serve(handler: Any, port: int = 0, started: "threading.Event | None" = None, ports: "list[int] | None" = None) -> None:
+async def serve(handler: Any, port: int = 0, on_open: Callable[[int], None] = lambda _: None) -> None:
     """Take mail on 127.0.0.1 until cancelled.
 
     Args:
         handler: an aiosmtpd handler.
         port: 0 for any free one.
-        started: set once the port is open.
-        ports: gets the port that is open.
+        on_open: called with the port once it is open.
     """
-    loop = asyncio.get_running_loop()
 
     def protocol() -> SMTP:
-        return SMTP(handler, data_size_limit=_LARGEST_MESSAGE, enable_SMTPUTF8=True, hostname="localhost", ident="sink")
+        return SMTP(
+            handler,
+            data_size_limit=_LARGEST_MESSAGE,
+            enable_SMTPUTF8=True,
+            hostname="localhost",
+            ident="project_fanout sink",
+        )
 
-    server = await loop.create_server(protocol, HOST, port)
-    if ports is not None:
-        ports.append(server.sockets[0].getsockname()[1])
-    if started is not None:
-        started.set()
+    server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
+    on_open(server.sockets[0].getsockname()[1])
     async with server:
         await server.serve_forever()
 
@@ -90,7 +93,15 @@ class Sink:
     """
 
     def __init__(self, maildir: Path, port: int = 0) -> None:
-        command = [sys.executable, "-m", "project_fanout.campaigns.sink", "--maildir", str(maildir), "--port", str(port)]
+        command = [
+            sys.executable,
+            "-m",
+            "project_fanout.campaigns.sink",
+            "--maildir",
+            str(maildir),
+            "--port",
+            str(port),
+        ]
         # Its standard input is a pipe that only this process holds: it sees the end when this one dies.
         self._process = subprocess.Popen(
             [*command, "--until-input-ends"],
@@ -103,7 +114,9 @@ class Sink:
         line = self._process.stdout.readline() if ready else b""
         if not line.strip().isdigit():
             self.close()
-            raise CampaignError(f"The mail sink for {maildir} did not start; its own message is in the log above.")
+            raise CampaignError(
+                f"The mail sink for {maildir} did not start; its own message is in the log above."
+            )
         self.port = int(line)
 
     @property
@@ -140,32 +153,31 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a sink in the foreground and print its port."""
     parser = argparse.ArgumentParser(prog="python -m project_fanout.campaigns.sink", description=__doc__)
     parser.add_argument("--maildir", type=Path, required=True, help="folder that keeps the mail")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, for any free one")
+    parser.add_argument(
+        "--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, for any free one"
+    )
     parser.add_argument("--until-input-ends", action="store_true", help="end when standard input does")
     options = parser.parse_args(arguments)
 
     async def run() -> None:
-        loop = asyncio.get_running_loop()
-        started, ports = threading.Event(), []  # type: tuple[threading.Event, list[int]]
-        serving = asyncio.ensure_future(serve(MaildirHandler(options.maildir), options.port, started, ports))
+        serving = asyncio.ensure_future(serve(MaildirHandler(options.maildir), options.port, _print_port))
         if options.until_input_ends:
+            loop = asyncio.get_running_loop()
 
             def wait_for_end() -> None:
                 sys.stdin.buffer.read()
                 loop.call_soon_threadsafe(serving.cancel)
 
             threading.Thread(target=wait_for_end, daemon=True).start()
-        while not started.is_set() and not serving.done():
-            await asyncio.sleep(0.01)
-        if ports:
-            sys.stdout.write(f"{ports[0]}\n")
-            sys.stdout.flush()
         await serving
 
-    try:
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):
         asyncio.run(run())
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        pass
+
+
+def _print_port(port: int) -> None:
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,9 @@ def write_batch(path: Path, batch: Batch) -> None:
     # Letters are personal: nobody else on the machine may read them.
     fd = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "w", encoding="ascii") as file:
-        json.dump([[astuple(each) for each in batch.letters], [each.to_json() for each in batch.settled]], file)
+        json.dump(
+            [[astuple(each) for each in batch.letters], [each.to_json() for each in batch.settled]], file
+        )
     writing.rename(path)
 
 

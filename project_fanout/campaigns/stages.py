@@ -13,11 +13,17 @@ from annotated_types import Ge, MinLen
 
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import UnfitRecipientError
-from project_fanout.campaigns.message import TEMPLATES, Composer
+from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
 from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.sending import Sender
-from project_fanout.campaigns.settings import DEFAULT_MESSAGE, DEFAULT_SERVER, Destination, MailServer, Message
+from project_fanout.campaigns.settings import (
+    DEFAULT_MESSAGE,
+    DEFAULT_SERVER,
+    Destination,
+    MailServer,
+    Message,
+)
 from project_fanout.campaigns.spool import Batch, read_batch, write_batch
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout.engine.ledger_database import LEDGER_URL
@@ -138,7 +144,8 @@ def _composer(campaign: str, message: Message) -> Composer:
 def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
     composer = _composer(campaign, message)
     date = datetime.now(timezone.utc)
-    letters, settled = {}, []
+    letters: dict[str, Letter] = {}
+    settled: list[Delivery] = []
     for each in recipients:
         if each.duplicate_of is not None:
             settled.append(_duplicate(each, each.duplicate_of))

@@ -2,10 +2,12 @@
 
 import asyncio
 import mailbox
+import queue
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
@@ -28,7 +30,7 @@ class FaultyHandler(MaildirHandler):
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer as the address asks."""
-        wish = address.split("@")[0].rstrip("0123456789")
+        wish = address.split("@", maxsplit=1)[0].rstrip("0123456789")
         self.seen[address] += 1
         if wish == "refused":
             return "550 5.1.1 no such user <" + address + ">"
@@ -47,7 +49,7 @@ class FaultyHandler(MaildirHandler):
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Keep the message, or answer as the address asks."""
-        wish = envelope.rcpt_tos[0].split("@")[0].rstrip("0123456789")
+        wish = envelope.rcpt_tos[0].partition("@")[0].rstrip("0123456789")
         if wish == "refused-late":
             return "554 5.7.1 looks like spam"
         if wish == "deferred-late" and self.seen[envelope.rcpt_tos[0]] == 1:
@@ -64,33 +66,27 @@ class FaultyHandler(MaildirHandler):
 @contextmanager
 def running(handler: Any, port: int = 0) -> Iterator[int]:
     """Serve with *handler* in a thread and give the port; all connections end with the block."""
-    started, ports, loops = threading.Event(), [], []  # type: tuple[threading.Event, list[int], list[Any]]
+    opened: queue.Queue[int] = queue.Queue()
+    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
-    def run() -> None:
-        async def main() -> None:
-            loops.append((asyncio.get_running_loop(), asyncio.current_task()))
-            await serve(handler, port, started, ports)
+    async def main() -> None:
+        task = asyncio.ensure_future(serve(handler, port, opened.put))
+        tasks.append((asyncio.get_running_loop(), task))
+        with suppress(asyncio.CancelledError):
+            await task
 
-        try:
-            asyncio.run(main())
-        except asyncio.CancelledError:
-            pass
-
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
     thread.start()
-    assert started.wait(30)
     try:
-        yield ports[0]
+        yield opened.get(timeout=30)
     finally:
-        loop, task = loops[0]
+        loop, task = tasks[0]
         loop.call_soon_threadsafe(task.cancel)
         thread.join(30)
 
 
 def free_port() -> int:
     """Return a port on which nobody listens."""
-    import socket
-
     with socket.create_server((HOST, 0)) as listening:
         port: int = listening.getsockname()[1]
     return port

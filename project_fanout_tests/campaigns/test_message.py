@@ -1,3 +1,4 @@
+import unicodedata
 from datetime import datetime, timezone
 from email import message_from_string
 from email.message import EmailMessage
@@ -63,7 +64,10 @@ def test_the_id_is_the_same_each_time_and_another_for_each_recipient_and_campaig
     other_campaign = Composer("autumn", Message())
 
     assert parsed(letter())["Message-ID"] == parsed(letter("ADA@post.example"))["Message-ID"]
-    ids = {parsed(each)["Message-ID"] for each in (letter(), letter("bob@post.example"), letter(composer=other_campaign))}
+    ids = {
+        parsed(each)["Message-ID"]
+        for each in (letter(), letter("bob@post.example"), letter(composer=other_campaign))
+    }
     assert len(ids) == 3
 
 
@@ -134,16 +138,17 @@ def test_addresses_of_the_whole_world(email: str, envelope: str, needs_utf8: boo
 
 
 @given(
-    name=st.text(max_size=120) | st.sampled_from(["=?utf-8?q?=0ABcc=3A_x?=", '"', "\\", "a" * 500, "ж" * 300, "a, b"]),
+    name=st.text(max_size=120)
+    | st.sampled_from(["=?utf-8?q?=0ABcc=3A_x?=", '"', "\\", "a" * 500, "ж" * 300, "a, b"]),
     city=st.text(max_size=200),
 )
 def test_no_text_in_a_column_changes_the_headers(name: str, city: str) -> None:
     """Whatever a column holds: the message has our headers, each once, or it is refused."""
-    try:
-        each = letter(name=name, city=city)
-    except UnfitRecipientError as refused:
-        assert refused.reason == "control character in a header"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        with pytest.raises(UnfitRecipientError, match="control character in a header"):
+            letter(name=name, city=city)
         return
+    each = letter(name=name, city=city)
     message = message_from_string(each.content, policy=default)
     assert message.keys() == HEADERS
     head = each.content.split("\r\n\r\n")[0]
@@ -159,12 +164,15 @@ def test_own_templates_and_their_mistakes(tmp_path: Path) -> None:
     (tmp_path / "t.html").write_text("<b>{{ name }}</b>")
     own = Message(text_template=str(tmp_path / "t.txt"), html_template=str(tmp_path / "t.html"), subject="Hi")
 
-    assert next(parsed(letter(composer=Composer("c", own))).iter_parts()).get_content().strip() == "Ada at ada@post.example"
+    assert (
+        next(parsed(letter(composer=Composer("c", own))).iter_parts()).get_content().strip()
+        == "Ada at ada@post.example"
+    )
     (tmp_path / "t.html").write_text("{% if %}")
-    with pytest.raises(CampaignError, match="message.html_template is not a Jinja2 template: line 1"):
+    with pytest.raises(CampaignError, match=r"message\.html_template is not a Jinja2 template: line 1"):
         Composer("c", own)
-    with pytest.raises(CampaignError, match="message.text_template is '/nowhere', which cannot be read"):
+    with pytest.raises(CampaignError, match=r"message\.text_template is '/nowhere', which cannot be read"):
         Composer("c", Message(text_template="/nowhere"))
     for sender in ("Shop", "a@b.example\nBcc: x@y.example", "jörg@shop.example"):
-        with pytest.raises(CampaignError, match="message.sender"):
+        with pytest.raises(CampaignError, match=r"message\.sender"):
             Composer("c", Message(sender=sender))

@@ -7,7 +7,9 @@ from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.recipients import Recipient, build_list, read_rows
 from project_fanout.campaigns.rows import RowRange
 
-CSV = 'email,name,postcode\nada@post.example,"Ada, ""A""",01234\n,Bob,\n ADA@post.example,"Two\nlines",9\n,,\n'
+CSV = (
+    'email,name,postcode\nada@post.example,"Ada, ""A""",01234\n,Bob,\n ADA@post.example,"Two\nlines",9\n,,\n'
+)
 
 
 def test_rows_split_without_gap_or_overlap() -> None:
@@ -52,7 +54,9 @@ def test_a_parquet_file_is_read(tmp_path: Path) -> None:
     """Columns of any type are template variables."""
     path = tmp_path / "it's.parquet"
     with duckdb.connect() as database:
-        database.execute("create table t as select 'a@post.example' as email, 7 as points, date '2026-01-02' as since")
+        database.execute(
+            "create table t as select 'a@post.example' as email, 7 as points, date '2026-01-02' as since"
+        )
         database.table("t").write_parquet(str(path))
 
     found = build_list(tmp_path, str(path))

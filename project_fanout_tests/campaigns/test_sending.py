@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +29,9 @@ def letter(name: str, row: int = 1, *, needs_utf8: bool = False) -> Letter:
 
 
 def server(port: int, **settings: Any) -> MailServer:
-    return MailServer(host=HOST, port=port, security="none", **{"retry_for_s": 10.0, "timeout_s": 10.0, **settings})
+    return MailServer(
+        host=HOST, port=port, security="none", **{"retry_for_s": 10.0, "timeout_s": 10.0, **settings}
+    )
 
 
 def sender(folder: Path, settings: MailServer) -> Sender:
@@ -53,7 +54,16 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Faul
 def test_each_fault_has_its_outcome(faulty: tuple[int, FaultyHandler], tmp_path: Path) -> None:
     """Refusals are final, what passes is tried again, a lost answer is unknown, and the others get their mail."""
     port, handler = faulty
-    names = ["fine1", "refused", "refused-late", "deferred", "deferred-late", "dropped-early", "goodbye", "slow"]
+    names = [
+        "fine1",
+        "refused",
+        "refused-late",
+        "deferred",
+        "deferred-late",
+        "dropped-early",
+        "goodbye",
+        "slow",
+    ]
     names += ["dropped-late", "kept-then-dropped", "always-deferred", "fine2"]
     with_faults = sender(tmp_path, server(port, retry_for_s=3.0))
 
@@ -115,7 +125,7 @@ def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_server_that_stays_away_fails_all_soon(tmp_path: Path) -> None:
-    """Without a server every recipient has an outcome that says so; the next run sends, and the next batch does not wait."""
+    """Without a server every recipient has an outcome that says so, and the next run sends."""
     port = free_port()
     one = sender(tmp_path, server(port, retry_for_s=1.0))
 
@@ -154,7 +164,9 @@ def test_a_server_without_utf8_refuses_only_those_who_need_it(
         ),
     ],
 )
-def test_settings_that_cannot_be_are_refused(settings: Any, deliver: bool, message: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_are_refused(
+    settings: Any, deliver: bool, message: str, tmp_path: Path
+) -> None:
     """A switch without a host, half a login and a password in the clear are refused before anything is sent."""
     with pytest.raises(CampaignError, match=message):
         Destination.of(MailServer(**settings), deliver=deliver, output_dir=str(tmp_path))
@@ -162,7 +174,9 @@ def test_settings_that_cannot_be_are_refused(settings: Any, deliver: bool, messa
 
 def test_a_host_alone_sends_nothing_away(tmp_path: Path) -> None:
     """Without the switch, mail for a configured host stays in the Maildir of this machine."""
-    destination = Destination.of(MailServer(host="mail.shop.example"), deliver=False, output_dir=str(tmp_path))
+    destination = Destination.of(
+        MailServer(host="mail.shop.example"), deliver=False, output_dir=str(tmp_path)
+    )
     rehearsal = Sender("spring", destination, str(tmp_path / "ledger.db"))
     assert rehearsal.deliver([letter("reader1")])[0].status == "sent"
     rehearsal.close()
@@ -233,7 +247,12 @@ def test_a_killed_sender_leaves_one_message_in_doubt(tmp_path: Path) -> None:
     afterwards = claims.claim(everybody)
 
     assert while_it_lives == {**dict.fromkeys(everybody, "elsewhere"), "nobody's": "mine"}
-    assert afterwards == {"not-begun": "mine", "rejected": "mine", "begun": "unknown", "accepted": "confirmed"}
+    assert afterwards == {
+        "not-begun": "mine",
+        "rejected": "mine",
+        "begun": "unknown",
+        "accepted": "confirmed",
+    }
     claims.settle()
     assert claims.claim(["begun"], resend_unknown=True) == {"begun": "mine"}
     claims.close()
