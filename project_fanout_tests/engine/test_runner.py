@@ -1,5 +1,6 @@
 """The runner against plain loops: strategy and pool change when a unit runs, never what comes of it."""
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,9 +47,11 @@ def run(
     going = [Progress.of(record) for record in records]
     for index, function in enumerate(functions):
         going = StageRun(
-            stage=describe_stage(function),
+            stage=(stage := describe_stage(function)),
+            index=index,
             is_last=index + 1 == len(functions),
-            params=params,
+            params={name: params[name] for name in stage.params if name in params},
+            params_json=json.dumps(params, sort_keys=True, default=repr),
             policy=policy or FanoutPolicy(),
             pool=pool,
             tally=tally,

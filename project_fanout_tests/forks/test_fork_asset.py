@@ -141,7 +141,7 @@ def test_a_required_task_fails_the_join(tmp_path):
 
 
 def test_a_hung_task_times_out_and_is_tried_again(tmp_path):
-    """timeoutSeconds kills an attempt, retryCount gives more of them, and a task has both for itself."""
+    """TimeoutSeconds kills an attempt, retryCount gives more of them, and a task has both for itself."""
     result = materialize(
         fork,
         tasks(

@@ -1,0 +1,133 @@
+"""The assets of the campaigns workload: recipients, deliveries, report."""
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+from pydantic import Field
+
+from project_fanout.campaigns import report
+from project_fanout.campaigns.outcomes import deliveries_table
+from project_fanout.campaigns.recipients import RecipientList, build_list
+from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
+from project_fanout.engine import FanoutPolicy
+from project_fanout.orchestration import build_fanout_asset
+
+GROUP = "campaigns"
+ALL_ACCOUNTED_FOR = "every_recipient_is_accounted_for"
+
+_SHOWN = 20  # rows of a table in an event's metadata
+
+
+class RecipientsConfig(dg.Config):
+    """Where the recipients come from."""
+
+    source: str | None = Field(
+        default=None,
+        description="A .csv or .parquet file with a column `email`; its other columns are template variables. "
+        "Default: a generated list.",
+    )
+    generated: int = Field(
+        default=100_000, ge=0, description="How many recipients to generate where there is no source."
+    )
+    output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder that the list is kept in.")
+
+
+class ReportConfig(dg.Config):
+    """Where the report's picture goes."""
+
+    output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder for the picture of the rate.")
+
+
+def _markdown(frame: pd.DataFrame) -> dg.MetadataValue:
+    if frame.empty:
+        return dg.MetadataValue.md("none")
+    # A reason may quote a server, and a pipe or line break in it would end the cell.
+    shown = frame.head(_SHOWN).map(
+        lambda cell: " ".join(cell.replace("|", "\\|").split()) if isinstance(cell, str) else cell
+    )
+    more = f"\n\nand {len(frame) - _SHOWN} more" if len(frame) > _SHOWN else ""
+    return dg.MetadataValue.md(shown.to_markdown(index=False) + more)
+
+
+@dg.asset(group_name=GROUP, kinds={"python", "duckdb"})
+def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
+    """Who the campaign goes to: a table in a DuckDB file of its own, which never changes again.
+
+    A run that is resumed, and two runs at once, read the same list whatever becomes of its source.
+    """
+    found = build_list(Path(config.output_dir).expanduser().absolute(), config.source, config.generated)
+    metadata: dict[str, Any] = {
+        "dagster/row_count": found.rows,
+        "file": dg.MetadataValue.path(found.path),
+        "source": found.source,
+    }
+    return dg.MaterializeResult(value=found, metadata=metadata)
+
+
+def _collected(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+    deliveries = deliveries_table(frame)
+    return dg.MaterializeResult(value=deliveries, metadata={**report.totals(deliveries)})
+
+
+campaign_delivery = build_fanout_asset(
+    "campaign_delivery",
+    records=read_pages,
+    stages=[prepare_email, send_email],
+    aggregate=_collected,
+    # A page or batch fails only when something is wrong with the settings or the machine: then a new worker
+    # may help. Whom a batch has already sent to, the claims know.
+    policy=FanoutPolicy(max_attempts=3, max_failed_ratio=0.1),
+    group_name=GROUP,
+    kinds={"python"},
+    description="One row per recipient: sent, refused, failed, unknown or duplicate, and why. Pages of the list are "
+    "prepared and then sent in batches, over SMTP, and nobody gets the same message twice.",
+)
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"python"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            ALL_ACCOUNTED_FOR,
+            asset="campaign_report",
+            description="Each recipient of the list has exactly one outcome.",
+        )
+    ],
+)
+def campaign_report(
+    config: ReportConfig, recipients: RecipientList, campaign_delivery: pd.DataFrame
+) -> Iterator[dg.Output[pd.DataFrame] | dg.AssetCheckResult]:
+    """How many were sent, refused, failed, unknown or duplicates, by domain and by reason, and how fast."""
+    table = report.report_table(campaign_delivery)
+    picture = report.rate_plot(report.rate_over_time(campaign_delivery))
+    folder = Path(config.output_dir).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rate.svg"
+    file.write_text(picture, encoding="utf-8")
+    inline = base64.b64encode(picture.encode()).decode()
+    yield dg.Output(
+        table,
+        metadata={
+            **report.totals(campaign_delivery),
+            "by_domain": _markdown(report.by_domain(table)),
+            "by_reason": _markdown(report.by_reason(table)),
+            "rate": dg.MetadataValue.md(f"![messages a second](data:image/svg+xml;base64,{inline})"),
+            "rate_file": dg.MetadataValue.path(str(file)),
+        },
+    )
+    rows = campaign_delivery["row"]
+    missing = set(recipients.all) - set(rows)
+    yield dg.AssetCheckResult(
+        check_name=ALL_ACCOUNTED_FOR,
+        passed=not missing and rows.is_unique and len(rows) == recipients.rows,
+        metadata={
+            "recipients": recipients.rows,
+            "outcomes": len(rows),
+            "missing_rows": sorted(missing)[:_SHOWN],
+        },
+    )

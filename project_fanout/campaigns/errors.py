@@ -1,0 +1,24 @@
+"""What the campaigns workload raises on purpose."""
+
+from project_fanout.engine.errors import FanoutError
+
+
+class CampaignError(FanoutError):
+    """A campaign's settings, list of recipients, templates or mail server are not usable as they are."""
+
+
+class UnfitRecipientError(FanoutError):
+    """One recipient cannot be written to; the message is the reason, and the others go on.
+
+    Args:
+        reason: a few words, the same for all recipients with this problem.
+        detail: what exactly is wrong with this one.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason

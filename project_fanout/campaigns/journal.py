@@ -1,0 +1,197 @@
+"""A sender's notes on this machine: which of its claims it began, and which were accepted.
+
+Claims wait for the disk, so they are made by the batch. The notes are made by the message, without
+waiting: they outlive the process, and so tell the one message that was under way when it was killed
+from the batch around it. They need not outlive the machine: after a power cut nothing is concluded from a
+note that is missing.
+"""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_SUFFIX = ".journal"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str | None:
+    """Return what is another text after each start of this machine, None where there is no such thing."""
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return None
+
+
+@dataclass(slots=True)
+class Notes:
+    """What a journal says.
+
+    Args:
+        sender: who wrote it.
+        boot: the `boot_id` of its time.
+        claimed: keys that it claimed or was about to.
+        begun: keys whose content may have reached the server.
+        accepted: when the server accepted a key's message, in seconds since 1970 (UTC).
+    """
+
+    sender: str = ""
+    boot: str | None = None
+    claimed: set[str] = field(default_factory=set)
+    begun: set[str] = field(default_factory=set)
+    accepted: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, fd: int) -> "Notes":
+        """Return the notes in the file *fd*; a last line that was cut short does not count."""
+        notes = cls()
+        content = os.pread(fd, os.fstat(fd).st_size, 0)
+        for line in content.split(b"\n")[:-1]:
+            notes._take(json.loads(line))
+        return notes
+
+    def _take(self, note: dict[str, Any]) -> None:
+        if "sender" in note:
+            self.sender, self.boot = note["sender"], note["boot"]
+        elif "claimed" in note:
+            self.claimed.update(note["claimed"])
+        elif "not_claimed" in note:
+            self.claimed.difference_update(note["not_claimed"])
+        elif "begun" in note:
+            self.begun.add(note["begun"])
+        elif "not_accepted" in note:
+            self.begun.discard(note["not_accepted"])
+        elif "accepted" in note:
+            self.accepted[note["accepted"]] = note["at"]
+
+    @property
+    def not_begun(self) -> set[str]:
+        """Keys that certainly were not sent: none unless this machine has run on since."""
+        if self.boot is None or self.boot != boot_id():
+            return set()
+        return self.claimed - self.begun - set(self.accepted)
+
+
+class Journal:
+    """The notes of one living sender. A lock on the file says that it lives.
+
+    Args:
+        folder: where the senders of one campaign keep their journals; made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.sender = f"sender {uuid.uuid4().hex}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / f"{self.sender.split()[1]}{_SUFFIX}"
+        # Locked before it has its name, so that nobody takes it for a dead one's.
+        unnamed = self._path.with_suffix(".new")
+        self._fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self._write({"sender": self.sender, "boot": boot_id()})
+        self._head = os.fstat(self._fd).st_size
+        unnamed.rename(self._path)
+
+    def claiming(self, keys: Iterable[str]) -> None:
+        """Note that these are about to be claimed."""
+        self._write({"claimed": list(keys)})
+
+    def not_claimed(self, keys: Iterable[str]) -> None:
+        """Note that these belong to somebody else."""
+        self._write({"not_claimed": list(keys)})
+
+    def begin(self, key: str) -> None:
+        """Note that the content of this one is about to be sent."""
+        self._write({"begun": key})
+
+    def not_accepted(self, key: str) -> None:
+        """Note that the server has said that it did not take this one."""
+        self._write({"not_accepted": key})
+
+    def accepted(self, key: str, at: float) -> None:
+        """Note that the server has said that it took this one."""
+        self._write({"accepted": key, "at": at})
+
+    def clear(self) -> None:
+        """Forget the notes: the claims say it all."""
+        os.ftruncate(self._fd, self._head)
+
+    def close(self) -> None:
+        """Remove the journal if it is empty; otherwise leave it to be settled."""
+        if os.fstat(self._fd).st_size == self._head:
+            self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def _write(self, note: dict[str, Any]) -> None:
+        os.write(self._fd, json.dumps(note).encode() + b"\n")
+
+
+def keys_in_work(folder: Path) -> set[str]:
+    """Return what living senders have claimed and not yet settled."""
+    found: set[str] = set()
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with _opened(path) as fd:
+            if fd is not None and not _lock(fd):
+                found |= Notes.read(fd).claimed
+    return found
+
+
+@contextmanager
+def dead_journals(folder: Path) -> Iterator[list[Notes]]:
+    """Give the notes of senders that were killed, to nobody else meanwhile; remove them if the block succeeds."""
+    held: list[tuple[Path, int]] = []
+    notes = []
+    try:
+        for path in sorted(folder.glob(f"*{_SUFFIX}")):
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            if _lock(fd):
+                held.append((path, fd))
+                notes.append(Notes.read(fd))
+            else:
+                os.close(fd)
+        yield notes
+        for path, _ in held:
+            path.unlink(missing_ok=True)
+    finally:
+        for _, fd in held:
+            os.close(fd)
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process or thread after the other through the block."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int | None]:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

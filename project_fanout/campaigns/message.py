@@ -1,0 +1,228 @@
+"""From a recipient to the bytes of a message: validated, rendered, and safe in every header."""
+
+import binascii
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.header import Header
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+
+from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
+from project_fanout.campaigns.recipients import EMAIL, Recipient
+from project_fanout.campaigns.settings import Message
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+NO_ADDRESS = "no address"
+INVALID_ADDRESS = "invalid address"
+LINE_BREAK_IN_HEADER = "control character in a header"
+MISSING_VARIABLE = "missing template variable"
+TEMPLATE_FAILED = "template failed"
+
+# Longest text that fits on one header line of 78 characters with the longest of our field names.
+_ONE_LINE = 60
+_PLAIN = re.compile(r"[ -~]*")
+_LINK = re.compile(r"(https?://|mailto:)[!-;=?-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that is ready to be sent.
+
+    Args:
+        row: the recipient's row.
+        key: the address in the form in which two spellings of it are the same text.
+        sender: the envelope's sender.
+        address: the envelope's recipient.
+        needs_utf8: whether the server has to support SMTPUTF8.
+        content: the message, with CRLF line ends.
+    """
+
+    row: int
+    key: str
+    sender: str
+    address: str
+    needs_utf8: bool
+    content: str
+
+    @property
+    def domain(self) -> str:
+        return self.key.rpartition("@")[2]
+
+
+class Composer:
+    """Writes the messages of one campaign.
+
+    Args:
+        campaign: its name; with the address it decides the Message-ID.
+        message: its templates and its sender.
+
+    Raises:
+        CampaignError: the sender is no address, or a template cannot be read or parsed.
+    """
+
+    def __init__(self, campaign: str, message: Message) -> None:
+        self._campaign = campaign
+        name, address = parseaddr(message.sender)
+        try:
+            _check_header("sender", message.sender)
+            sender = validate_email(address, check_deliverability=False)
+        except (EmailNotValidError, UnfitRecipientError) as error:
+            raise CampaignError(
+                f"message.sender is {message.sender!r}, which is no address: {error}"
+            ) from None
+        if sender.ascii_email is None:
+            raise CampaignError(
+                f"message.sender is {message.sender!r}: its part before the @ has to be ASCII, because servers "
+                "without SMTPUTF8 could not take any message of the campaign."
+            )
+        self.sender = sender.ascii_email
+        self._sender_domain = sender.ascii_domain
+        self._from = _mailbox_header("From", name, self.sender)
+        html = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+        # In plain text and in headers an escaped ampersand would be seen.
+        plain = html.overlay(autoescape=False)
+        self._subject = _parsed(plain, message.subject, "message.subject")
+        self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
+        self._text = _loaded(plain, message.text_template, "letter.txt", "message.text_template")
+        self._html = _loaded(html, message.html_template, "letter.html", "message.html_template")
+
+    def compose(self, recipient: Recipient, date: datetime) -> Letter:
+        """Return the letter to *recipient*.
+
+        Args:
+            recipient: whose columns the templates see.
+            date: for the Date header; has a time zone.
+
+        Raises:
+            UnfitRecipientError: the address is missing or no single address, a template's variable is
+                missing, or a value that goes into a header has a control character.
+        """
+        address = checked_address(recipient.email)
+        key = address.normalized.lower()
+        token = hashlib.sha256(f"{self._campaign}\0{key}".encode()).hexdigest()[:32]
+        known = {**recipient.fields, EMAIL: address.normalized, "campaign": self._campaign, "token": token}
+        subject = _header_value("subject", self._subject, known)
+        link = _header_value("unsubscribe_url", self._link, known)
+        if not _LINK.fullmatch(link):
+            raise UnfitRecipientError(
+                TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address"
+            )
+        name = recipient.fields.get("name", "")
+        _check_header("name", name)
+        envelope = address.ascii_email or address.normalized
+        # "=_" cannot occur in quoted-printable text, so the boundary is in neither part.
+        boundary = f"=_{token}"
+        content = "".join(
+            (
+                self._from,
+                _mailbox_header("To", name, envelope),
+                _text_header("Subject", subject),
+                f"Date: {format_datetime(date)}\r\n",
+                f"Message-ID: <{token}@{self._sender_domain}>\r\n",
+                f"List-Unsubscribe: <{link}>\r\n",
+                "" if link.startswith("mailto:") else "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+                "MIME-Version: 1.0\r\n",
+                f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n',
+                _part(boundary, "plain", _rendered(self._text, known)),
+                _part(boundary, "html", _rendered(self._html, known)),
+                f"--{boundary}--\r\n",
+            )
+        )
+        return Letter(recipient.row, key, self.sender, envelope, address.ascii_email is None, content)
+
+
+def checked_address(text: str | None) -> ValidatedEmail:
+    """Return *text* as one valid address; no name server is asked.
+
+    Raises:
+        UnfitRecipientError: there is none, or it is not exactly one.
+    """
+    stripped = (text or "").strip(" \t")
+    if not stripped:
+        raise UnfitRecipientError(NO_ADDRESS)
+    try:
+        return validate_email(stripped, check_deliverability=False)
+    except EmailNotValidError as error:
+        raise UnfitRecipientError(INVALID_ADDRESS, f"{stripped!r}: {error}") from None
+
+
+def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja2.Template:
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise CampaignError(
+            f"{setting} is not a Jinja2 template: line {error.lineno}: {error.message}."
+        ) from None
+
+
+def _loaded(environment: jinja2.Environment, path: str | None, shipped: str, setting: str) -> jinja2.Template:
+    file = TEMPLATES / shipped if path is None else Path(path).expanduser()
+    try:
+        source = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CampaignError(f"{setting} is {path!r}, which cannot be read: {error}.") from None
+    return _parsed(environment, source, setting)
+
+
+def _rendered(template: jinja2.Template, known: Mapping[str, Any]) -> str:
+    try:
+        return template.render(known)
+    except jinja2.UndefinedError as error:
+        raise UnfitRecipientError(MISSING_VARIABLE, str(error)) from None
+    except Exception as error:  # noqa: BLE001 - a template can raise anything, and does so for this recipient
+        raise UnfitRecipientError(TEMPLATE_FAILED, f"{type(error).__name__}: {error}") from None
+
+
+def _header_value(setting: str, template: jinja2.Template, known: Mapping[str, Any]) -> str:
+    value = _rendered(template, known)
+    _check_header(setting, value)
+    return value
+
+
+def _check_header(what: str, value: str) -> None:
+    """Refuse *value* if it could end its header line, for any reader: all controls and line separators."""
+    for character in value:
+        if unicodedata.category(character) in ("Cc", "Zl", "Zp", "Cs"):
+            raise UnfitRecipientError(
+                LINE_BREAK_IN_HEADER, f"{what} is {value!r}, with U+{ord(character):04X}"
+            )
+
+
+def _text_header(name: str, value: str) -> str:
+    # What looks like an encoded word is encoded, so that nobody decodes it to something else.
+    if _PLAIN.fullmatch(value) and len(value) <= _ONE_LINE and "=?" not in value:
+        return f"{name}: {value}\r\n"
+    return f"{name}: {Header(value, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n"
+
+
+def _mailbox_header(name: str, display_name: str, address: str) -> str:
+    if not display_name:
+        return f"{name}: {address}\r\n"
+    if _PLAIN.fullmatch(display_name) and len(display_name) <= _ONE_LINE and "=?" not in display_name:
+        quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{name}: "{quoted}"\r\n <{address}>\r\n'
+    return (
+        f"{name}: {Header(display_name, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n <{address}>\r\n"
+    )
+
+
+CRLF = "\r\n"
+
+
+def _part(boundary: str, subtype: str, text: str) -> str:
+    lines = "\r\n".join(text.splitlines()) + "\r\n"
+    # Surrogates have no UTF-8; they become question marks, as for any reader who cannot show them.
+    encoded = binascii.b2a_qp(lines.encode("utf-8", "replace"), istext=True).decode("ascii")
+    return (
+        f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
+        f"Content-Transfer-Encoding: quoted-printable\r\n\r\n{encoded}\r\n"
+    )

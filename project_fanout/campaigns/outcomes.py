@@ -1,0 +1,40 @@
+"""What became of each recipient, and the table of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from project_fanout.campaigns.rows import RowRange
+
+COLUMNS = ["row", "address", "domain", "status", "reason", "detail", "sent_at", "page"]
+
+
+def delivery_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Yield the columns of each recipient, in the order of the list.
+
+    Args:
+        frame: one row per unit, as the fan-out collects it. A page or batch without success accounts for
+            each of its recipients, because its key says which they are.
+    """
+    for unit in frame.to_dict("records"):
+        page = unit["record_key"]
+        if unit["status"] != "succeeded":
+            reason = f"{unit['stage']} {unit['status'].replace('_', ' ')}"
+            for row in RowRange.of_key(unit["unit_key"]):
+                yield row, None, None, "failed", reason, unit["error"], None, page
+            continue
+        for row, address, status, reason, detail, sent_at in unit["deliveries"]:
+            domain = address.rpartition("@")[2] if address and "@" in address else None
+            yield row, address, domain, status, reason, detail, sent_at, page
+
+
+def deliveries_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per recipient: `COLUMNS`, with `sent_at` as time in UTC."""
+    table = pd.DataFrame(list(delivery_rows(frame)), columns=COLUMNS).sort_values("row", ignore_index=True)
+    table["row"] = table["row"].astype("int64")
+    # Whole milliseconds: the nanoseconds of a float would be made up.
+    table["sent_at"] = pd.to_datetime(
+        (table["sent_at"].astype("float64") * 1000).round(), unit="ms", utc=True
+    )
+    return table

@@ -1,0 +1,179 @@
+"""The list of recipients: one immutable DuckDB file, written once and read a page at a time."""
+
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.rows import RowRange
+
+#: Columns that the list itself adds to those of its source.
+ROW, DUPLICATE_OF = "_row", "_duplicate_of"
+EMAIL = "email"
+
+# Part of a list's name: another way of building it must not find the files of this one.
+_FORMAT = "1"
+# One thread and 128 MiB are plenty for a page, and keep a worker small.
+_LIMITS: dict[str, str | bool | int | float | list[str]] = {"threads": "1", "memory_limit": "128MiB"}
+
+_GENERATED = """
+select
+    'reader' || i || '@' || ['mail', 'post', 'letters', 'inbox'][1 + i % 4] || '.example' as email,
+    ['Ada', 'Søren', 'Zoë', 'Иван', 'Grace', 'Noor', 'Li', 'Aïcha'][1 + i % 8] || ' '
+        || ['Berg', 'Okafor', 'Weiß', 'Hassan', 'O''Neill'][1 + i % 5] as name,
+    ['Bonn', 'Århus', 'Kraków', 'Lagos', 'Cork', 'Ōsaka'][1 + i % 6] as city
+from range(1, {count} + 1) numbers(i)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientList:
+    """A list that can be read.
+
+    Args:
+        path: its DuckDB file, which nobody changes any more.
+        rows: how many recipients it has.
+        source: the file that it was made from, or "generated".
+    """
+
+    path: str
+    rows: int
+    source: str
+
+    @property
+    def all(self) -> RowRange:
+        return RowRange(1, self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One row of a list.
+
+    Args:
+        row: its place, from 1.
+        email: the address as it stands there, None where there is none.
+        duplicate_of: the row that first has the same address, if another has.
+        fields: the other columns that are not empty, by name.
+    """
+
+    row: int
+    email: str | None
+    duplicate_of: int | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+def build_list(folder: Path, source: str | None = None, generated: int = 100_000) -> RecipientList:
+    """Return the list made of a CSV or Parquet file, or a generated one; build it unless it is there.
+
+    Args:
+        folder: where lists are kept; made if need be.
+        source: a .csv or .parquet file with a column `email`; its other columns are template variables.
+            None for a generated list.
+        generated: how many recipients to generate.
+
+    Raises:
+        CampaignError: *source* cannot be read, is of another kind, or lacks the column.
+    """
+    if source is None:
+        name, query, origin = f"generated-{generated}", _GENERATED.format(count=int(generated)), "generated"
+    else:
+        path = Path(source).expanduser().absolute()
+        name, query, origin = _digest(path), _reading(path), str(path)
+    target = folder / f"recipients-{_FORMAT}-{name}.duckdb"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _build(target, query, origin)
+    with duckdb.connect(str(target), read_only=True, config=_LIMITS) as database:
+        counted = database.execute("select count(*) from recipients").fetchone()
+    assert counted is not None
+    return RecipientList(str(target), counted[0], origin)
+
+
+def read_rows(path: str, rows: RowRange) -> list[Recipient]:
+    """Return these rows of the list at *path*.
+
+    Raises:
+        CampaignError: the list is gone or unreadable.
+    """
+    try:
+        with duckdb.connect(path, read_only=True, config=_LIMITS) as database:
+            found = database.execute(
+                f"select * from recipients where {ROW} between ? and ? order by {ROW}",  # our own name
+                [rows.first, rows.last],
+            )
+            columns = [column[0] for column in found.description or ()]
+            values = found.fetchall()
+    except duckdb.Error as error:
+        raise CampaignError(
+            f"The list of recipients {path} cannot be read: {error}. Materialise `recipients` again."
+        ) from None
+    recipients = []
+    for each in values:
+        row = dict(zip(columns, each, strict=True))
+        position, duplicate_of, email = row.pop(ROW), row.pop(DUPLICATE_OF), row.pop(EMAIL)
+        filled = {name: str(value) for name, value in row.items() if value is not None}
+        recipients.append(Recipient(position, email, duplicate_of, filled))
+    return recipients
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256(path.suffix.lower().encode())
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CampaignError(f"The recipients' file {path} cannot be read: {error.strerror}.") from None
+    return digest.hexdigest()[:16]
+
+
+def _reading(path: Path) -> str:
+    quoted = "'" + str(path).replace("'", "''") + "'"
+    if path.suffix.lower() == ".csv":
+        # All text: a postcode must keep its leading zero.
+        return f"select * from read_csv({quoted}, header = true, all_varchar = true)"  # quoted above
+    if path.suffix.lower() == ".parquet":
+        return f"select * from read_parquet({quoted})"  # quoted above
+    raise CampaignError(
+        f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
+    )
+
+
+def _build(target: Path, query: str, origin: str) -> None:
+    """Write the list to a file of another name first: half a list is never found."""
+    building = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.building")
+    try:
+        with duckdb.connect(str(building), config=_LIMITS) as database:
+            names = [row[0] for row in database.execute(f"describe {query}").fetchall()]
+            _check_columns(names, origin)
+            address = f"lower(trim({EMAIL}))"
+            database.execute(
+                f"""
+                create table recipients as
+                with numbered as (select row_number() over () as {ROW}, * from ({query}))
+                select *, case when {address} <> '' then nullif(min({ROW}) over (partition by {address}), {ROW}) end
+                    as {DUPLICATE_OF}
+                from numbered order by {ROW}
+                """  # made of our own names and of a quoted path
+            )
+        os.replace(building, target)
+    except duckdb.Error as error:
+        raise CampaignError(f"The recipients' file {origin} cannot be read: {error}") from None
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def _check_columns(names: list[str], origin: str) -> None:
+    if EMAIL not in names:
+        raise CampaignError(
+            f"The recipients' file {origin} has the columns {', '.join(names)}, but none named {EMAIL}: name the "
+            "column with the addresses so."
+        )
+    if taken := [name for name in names if name.lower() in (ROW, DUPLICATE_OF)]:
+        raise CampaignError(
+            f"The recipients' file {origin} has a column {taken[0]}, a name that the list itself uses: rename it."
+        )

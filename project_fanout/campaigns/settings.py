@@ -1,0 +1,125 @@
+"""What a user sets for a campaign: the message, the mail server, and where mail may go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from project_fanout.campaigns.errors import CampaignError
+
+Security = Literal["none", "starttls", "tls"]
+
+_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What every recipient gets, as Jinja2 templates over the columns of the list of recipients.
+
+    Beside the columns, templates know `campaign`, `email` and `token`: text that stands for this
+    recipient of this campaign and tells nothing about either, for the link to unsubscribe.
+
+    Args:
+        sender: the From address, with or without a name: "Shop <news@shop.example>".
+        subject: template of the subject.
+        text_template: path of the template of the plain text; None for the one that is shipped.
+        html_template: path of the template of the HTML; None for the one that is shipped.
+        unsubscribe_url: template of an https: or mailto: address for List-Unsubscribe.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    sender: str = "Demo Shop <news@shop.example>"
+    subject: str = "{{ name }}, your autumn letter"
+    text_template: str | None = None
+    html_template: str | None = None
+    unsubscribe_url: str = "https://shop.example/unsubscribe/{{ token }}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailServer:
+    """The SMTP server that mail is handed to.
+
+    Args:
+        host: its name; None for the sink on this machine, which keeps all mail in a Maildir.
+        port: its port; None for the usual one: 587 with starttls, 465 with tls, 25 with none.
+        security: starttls: encrypted after the greeting; tls: from the first byte; none: not at all. A
+            certificate is checked against this machine's authorities and *host*.
+        username: the name to log in with; None for no login.
+        password_variable: name of the environment variable that holds the password. Each worker reads
+            it when it connects: the password itself is in no run config and no log.
+        max_per_second: most messages a second, of all workers and runs on this machine that share
+            *output_dir*; None for no limit.
+        timeout_s: seconds to wait for an answer.
+        retry_for_s: seconds for which a message that the server defers is tried again, and for which an
+            unreachable server is waited for.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    host: str | None = None
+    port: Annotated[int, Ge(1), Le(65535)] | None = None
+    security: Security = "starttls"
+    username: str | None = None
+    password_variable: str | None = None
+    max_per_second: Annotated[float, Gt(0)] | None = None
+    timeout_s: Annotated[float, Gt(0)] = 30.0
+    retry_for_s: Annotated[float, Ge(0)] = 60.0
+
+    @property
+    def resolved_port(self) -> int:
+        return self.port if self.port is not None else _PORTS[self.security]
+
+
+DEFAULT_MESSAGE = Message()
+DEFAULT_SERVER = MailServer()
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where this run's mail really goes: to *server*, or to the Maildir of the sink on this machine.
+
+    Args:
+        server: the settings; its host counts only if *maildir* is None.
+        output_dir: folder of the run's files, absolute.
+        maildir: where the sink keeps the mail; None for real delivery.
+    """
+
+    server: MailServer
+    output_dir: Path
+    maildir: Path | None
+
+    @classmethod
+    def of(cls, server: MailServer, *, deliver: bool, output_dir: str) -> "Destination":
+        """Return the destination: mail leaves this machine only with a host and with *deliver*.
+
+        Raises:
+            CampaignError: *deliver* without a host, or a login that cannot be.
+        """
+        folder = Path(output_dir).expanduser().absolute()
+        if deliver and server.host is None:
+            raise CampaignError(
+                "deliver is true, but server has no host: name the SMTP server, or leave deliver out to "
+                "have the mail kept on this machine."
+            )
+        if (server.username is None) != (server.password_variable is None):
+            raise CampaignError(
+                f"server has username {server.username!r} and password_variable {server.password_variable!r}: give "
+                "both to log in, or neither."
+            )
+        if server.username is not None and server.security == "none" and deliver:
+            raise CampaignError(
+                "server has a username and security 'none', which would send the password in the clear: use "
+                "starttls or tls."
+            )
+        return cls(server, folder, None if deliver else folder / "maildir")
+
+    def namespace(self, campaign: str) -> str:
+        """Return under which name deliveries of *campaign* are claimed.
+
+        A rehearsal with the sink claims nothing of the real delivery, and all servers are one real
+        delivery: another host must not send the same mail again.
+        """
+        kept = "delivered" if self.maildir is None else f"kept in {self.maildir}"
+        return f"e-mail campaign {campaign!r}, {kept}"

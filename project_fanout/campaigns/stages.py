@@ -1,0 +1,175 @@
+"""The two stages of a campaign: prepare a page of recipients, send a batch of letters."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge, MinLen
+
+from project_fanout.campaigns.delivery import Delivery
+from project_fanout.campaigns.errors import UnfitRecipientError
+from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
+from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
+from project_fanout.campaigns.rows import RowRange
+from project_fanout.campaigns.sending import Sender
+from project_fanout.campaigns.settings import (
+    DEFAULT_MESSAGE,
+    DEFAULT_SERVER,
+    Destination,
+    MailServer,
+    Message,
+)
+from project_fanout.campaigns.spool import Batch, read_batch, write_batch
+from project_fanout.engine import Fanout, Record, Unit
+from project_fanout.engine.ledger_database import LEDGER_URL
+
+DEFAULT_OUTPUT_DIR = "output/campaigns"
+
+Campaign = Annotated[
+    str,
+    MinLen(1),
+    "The campaign's name. Nobody gets two messages of one campaign, however often it is run; another "
+    "name is another campaign.",
+]
+MessageParam = Annotated[
+    Message,
+    "What is sent: sender, subject, text_template, html_template, unsubscribe_url. Templates are Jinja2 and know "
+    "the columns of the list.",
+]
+ServerParam = Annotated[
+    MailServer,
+    "Where it is sent: host, port, security (starttls, tls or none), username, password_variable, max_per_second, "
+    "timeout_s, retry_for_s.",
+]
+Deliver = Annotated[
+    bool,
+    "Whether mail leaves this machine, to server.host. Otherwise it is kept in a Maildir in output_dir.",
+]
+OutputDir = Annotated[str, "Folder for lists, the Maildir, prepared batches and, by default, the claims."]
+
+
+def read_pages(
+    recipients: RecipientList,
+    *,
+    campaign: Campaign = "demo",
+    message: MessageParam = DEFAULT_MESSAGE,
+    server: ServerParam = DEFAULT_SERVER,
+    deliver: Deliver = False,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+    page_size: Annotated[int, Ge(1), "Recipients of one page, which is one record."] = 1000,
+) -> Iterator[Record]:
+    """Yield a record per page of the list, with its rows as the one unit; the rows are read by the stage.
+
+    Raises:
+        CampaignError: a template, the sender or the server's settings are not usable.
+    """
+    Composer(campaign, message)
+    Destination.of(server, deliver=deliver, output_dir=output_dir)
+    for number, rows in enumerate(recipients.all.split(page_size), start=1):
+        yield Record(f"page_{number}", [Unit(rows.key, {"recipients": recipients.path})])
+
+
+def prepare_email(
+    unit: Unit,
+    *,
+    campaign: Campaign = "demo",
+    message: MessageParam = DEFAULT_MESSAGE,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+    batch_size: Annotated[int, Ge(1), "Recipients that are sent to in one unit of the second stage."] = 100,
+) -> Fanout:
+    """Fetch, validate and render a page of recipients, and fan out to batches that are ready to be sent.
+
+    A recipient who cannot be written to does not keep the others from it: the batch carries the reason.
+    """
+    page = RowRange.of_key(unit.key)
+    path = unit.payload["recipients"]
+    recipients = read_rows(path, page)
+    folder = Path(output_dir).expanduser().absolute() / "spool"
+    prefix = _spool_prefix(path, campaign, message)
+    units = []
+    for rows in page.split(batch_size):
+        own = recipients[rows.first - page.first : rows.last - page.first + 1]
+        spool = folder / f"{prefix}-{rows.key}.json"
+        write_batch(spool, _prepared(own, campaign, message))
+        units.append(Unit(rows.key, {"recipients": path, "spool": str(spool)}))
+    return Fanout(units)
+
+
+def send_email(
+    unit: Unit,
+    *,
+    campaign: Campaign = "demo",
+    message: MessageParam = DEFAULT_MESSAGE,
+    server: ServerParam = DEFAULT_SERVER,
+    deliver: Deliver = False,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+    ledger_url: Annotated[
+        str | None,
+        "Database of the claims, an SQLAlchemy URL or a file. Default: FANOUT_LEDGER_URL, else deliveries.db in "
+        "output_dir. Runs that must not send the same mail twice have to share it.",
+    ] = None,
+    resend_unknown: Annotated[
+        bool,
+        "Send again to those of whom it is not known whether they got it; some may get it twice.",
+    ] = False,
+) -> dict[str, Any]:
+    """Send a batch and return one outcome per recipient, in the order of the list.
+
+    Raises:
+        CampaignError: the server cannot be used with these settings.
+        LedgerError: the claims cannot be written.
+    """
+    spool = Path(unit.payload["spool"])
+    batch = read_batch(spool)
+    if batch is None:
+        batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
+    destination = Destination.of(server, deliver=deliver, output_dir=output_dir)
+    url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
+    sender = Sender.of_this_thread(campaign, destination, url)
+    deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]
+    spool.unlink(missing_ok=True)
+    return {"deliveries": [each.to_json() for each in sorted(deliveries, key=lambda each: each.row)]}
+
+
+@lru_cache(maxsize=4)
+def _composer(campaign: str, message: Message) -> Composer:
+    return Composer(campaign, message)
+
+
+def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
+    composer = _composer(campaign, message)
+    date = datetime.now(timezone.utc)
+    letters: dict[str, Letter] = {}
+    settled: list[Delivery] = []
+    for each in recipients:
+        if each.duplicate_of is not None:
+            settled.append(_duplicate(each, each.duplicate_of))
+            continue
+        try:
+            letter = composer.compose(each, date)
+        except UnfitRecipientError as error:
+            settled.append(Delivery(each.row, each.email, "refused", error.reason, error.detail or None))
+            continue
+        if letter.key in letters:
+            # Two spellings of one address, such as a domain in Unicode and in ASCII.
+            settled.append(_duplicate(each, letters[letter.key].row))
+            continue
+        letters[letter.key] = letter
+    return Batch(list(letters.values()), settled)
+
+
+def _duplicate(recipient: Recipient, row: int) -> Delivery:
+    return Delivery(recipient.row, recipient.email, "duplicate", "same address", f"as in row {row}")
+
+
+def _spool_prefix(path: str, campaign: str, message: Message) -> str:
+    """Return what tells this campaign's batches from those of others, and of other versions of it."""
+    digest = hashlib.sha256(repr((path, campaign, asdict(message))).encode())
+    for template, shipped in ((message.text_template, "letter.txt"), (message.html_template, "letter.html")):
+        digest.update((TEMPLATES / shipped if template is None else Path(template).expanduser()).read_bytes())
+    return digest.hexdigest()[:16]

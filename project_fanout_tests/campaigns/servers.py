@@ -1,0 +1,120 @@
+"""Mail servers for the tests: real SMTP on 127.0.0.1, with faults where a recipient's name asks for one."""
+
+import asyncio
+import mailbox
+import queue
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from project_fanout.campaigns.sink import HOST, MaildirHandler, serve
+
+
+class FaultyHandler(MaildirHandler):
+    """Refuses, defers, drops or is slow, as the recipient's local part says, once where the fault is passing."""
+
+    def __init__(self, maildir: Path) -> None:
+        super().__init__(maildir)
+        self.seen: Counter[str] = Counter()
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer as the address asks."""
+        wish = address.split("@", maxsplit=1)[0].rstrip("0123456789")
+        self.seen[address] += 1
+        if wish == "refused":
+            return "550 5.1.1 no such user <" + address + ">"
+        if wish == "deferred" and self.seen[address] == 1:
+            return "451 4.7.1 greylisted, come back"
+        if wish == "always-deferred":
+            return "451 4.2.2 mailbox full"
+        if wish == "dropped-early" and self.seen[address] == 1:
+            server.transport.abort()
+        if wish == "goodbye" and self.seen[address] == 1:
+            return "421 4.3.2 closing"
+        if wish == "slow":
+            await asyncio.sleep(0.3)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        """Keep the message, or answer as the address asks."""
+        wish = envelope.rcpt_tos[0].partition("@")[0].rstrip("0123456789")
+        if wish == "refused-late":
+            return "554 5.7.1 looks like spam"
+        if wish == "deferred-late" and self.seen[envelope.rcpt_tos[0]] == 1:
+            return "452 4.3.1 disk full for now"
+        if wish == "dropped-late":
+            server.transport.abort()
+            return "250 OK"
+        self.keep(envelope)
+        if wish == "kept-then-dropped":
+            server.transport.abort()
+        return "250 2.0.0 Kept"
+
+
+@contextmanager
+def running(handler: Any, port: int = 0) -> Iterator[int]:
+    """Serve with *handler* in a thread and give the port; all connections end with the block."""
+    opened: queue.Queue[int] = queue.Queue()
+    tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+
+    async def main() -> None:
+        task = asyncio.ensure_future(serve(handler, port, opened.put))
+        tasks.append((asyncio.get_running_loop(), task))
+        with suppress(asyncio.CancelledError):
+            await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    thread.start()
+    try:
+        yield opened.get(timeout=30)
+    finally:
+        loop, task = tasks[0]
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join(30)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server((HOST, 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+def messages(maildir: Path) -> list[EmailMessage]:
+    """Return every message in *maildir*, parsed, none of them with a defect."""
+    found = []
+    for raw in sorted((maildir / "new").iterdir()):
+        message = message_from_bytes(raw.read_bytes(), policy=default)
+        assert isinstance(message, EmailMessage)
+        for part in message.walk():
+            assert not part.defects
+        found.append(message)
+    assert len(found) == len(mailbox.Maildir(maildir))
+    return found
+
+
+def recipients_of(maildir: Path) -> Counter[str]:
+    """Return how many messages each envelope recipient got."""
+    return Counter(message["Delivered-To"] for message in messages(maildir))
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
+    """Return whether *condition* came true within *seconds*; looked at 50 times a second."""
+    pause = threading.Event()
+    for _ in range(int(seconds * 50)):
+        if condition():
+            return True
+        pause.wait(0.02)
+    return condition()

@@ -1,0 +1,178 @@
+import unicodedata
+from datetime import datetime, timezone
+from email import message_from_string
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
+from project_fanout.campaigns.message import Composer, Letter
+from project_fanout.campaigns.recipients import Recipient
+from project_fanout.campaigns.settings import Message
+
+DATE = datetime(2026, 11, 23, 9, 0, tzinfo=timezone.utc)
+COMPOSER = Composer("spring", Message())
+HEADERS = [
+    "From",
+    "To",
+    "Subject",
+    "Date",
+    "Message-ID",
+    "List-Unsubscribe",
+    "List-Unsubscribe-Post",
+    "MIME-Version",
+    "Content-Type",
+]
+
+
+def letter(email: str | None = "ada@post.example", composer: Composer = COMPOSER, **fields: str) -> Letter:
+    return composer.compose(Recipient(1, email, None, {"name": "Ada", "city": "Bonn", **fields}), DATE)
+
+
+def parsed(each: Letter) -> EmailMessage:
+    message = message_from_string(each.content, policy=default)
+    assert isinstance(message, EmailMessage)
+    assert [part.defects for part in message.walk()] == [[], [], []]
+    return message
+
+
+def test_a_message_has_both_parts_and_every_header() -> None:
+    """A recipient gets one message with a text and an HTML part, an id, a date and a way to unsubscribe."""
+    message = parsed(letter())
+
+    assert message.keys() == HEADERS
+    assert message["From"] == "Demo Shop <news@shop.example>"
+    assert message["To"] == "Ada <ada@post.example>"
+    assert message["Subject"] == "Ada, your autumn letter"
+    assert message["Date"].datetime == DATE
+    assert message["Message-ID"].endswith("@shop.example>")
+    assert message["List-Unsubscribe"].startswith("<https://shop.example/unsubscribe/")
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert message.get_content_type() == "multipart/alternative"
+    text, html = message.iter_parts()
+    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert text.get_content().startswith("Dear Ada,")
+    assert "<p>Dear Ada,</p>" in html.get_content()
+
+
+def test_the_id_is_the_same_each_time_and_another_for_each_recipient_and_campaign() -> None:
+    """The same recipient of the same campaign has the same Message-ID, however often it is rendered."""
+    other_campaign = Composer("autumn", Message())
+
+    assert parsed(letter())["Message-ID"] == parsed(letter("ADA@post.example"))["Message-ID"]
+    ids = {
+        parsed(each)["Message-ID"]
+        for each in (letter(), letter("bob@post.example"), letter(composer=other_campaign))
+    }
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("email", "reason"),
+    [
+        (None, "no address"),
+        ("  ", "no address"),
+        ("ada", "invalid address"),
+        ("ada@post.example, bob@post.example", "invalid address"),
+        ("ada@post.example bob@post.example", "invalid address"),
+        ("ada@post.example\nBcc: bob@post.example", "invalid address"),
+        ("Ada <ada@post.example>", "invalid address"),
+        ("ada@", "invalid address"),
+    ],
+)
+def test_what_is_not_one_address_is_refused(email: str | None, reason: str) -> None:
+    """No address, two addresses and an address with a line break are refused, and the reason says which."""
+    with pytest.raises(UnfitRecipientError) as refused:
+        letter(email)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", "\x00"])
+def test_a_line_break_in_the_name_is_refused(line_end: str) -> None:
+    """A name that would add a header is refused, whatever line break it uses."""
+    with pytest.raises(UnfitRecipientError, match=r"control character in a header.*U\+00") as refused:
+        letter(name=f"Ada{line_end}Bcc: all@post.example".replace("\u2028", "\x1e"))
+    assert refused.value.reason == "control character in a header"
+
+
+def test_markup_in_the_name_is_escaped_in_html_only() -> None:
+    """A name with <script> is text in the HTML part, and itself in the text part and the headers."""
+    message = parsed(letter(name="<script>alert(1)</script>"))
+
+    text, html = message.iter_parts()
+    assert "&lt;script&gt;" in html.get_content()
+    assert "<script" not in html.get_content()
+    assert "<script>alert(1)</script>" in text.get_content()
+    assert message["To"].addresses[0].display_name == "<script>alert(1)</script>"
+
+
+def test_a_template_cannot_be_smuggled_in() -> None:
+    """What a recipient's columns hold is never taken for a template."""
+    assert "Dear {{ 7 * 7 }}," in next(parsed(letter(name="{{ 7 * 7 }}")).iter_parts()).get_content()
+
+
+def test_a_missing_variable_is_named() -> None:
+    """A recipient without a column that a template uses is refused, with the column's name."""
+    with pytest.raises(UnfitRecipientError, match="missing template variable: 'city' is undefined"):
+        COMPOSER.compose(Recipient(1, "ada@post.example", None, {"name": "Ada"}), DATE)
+
+
+@pytest.mark.parametrize(
+    ("email", "envelope", "needs_utf8"),
+    [
+        ("ada@bücher.example", "ada@xn--bcher-kva.example", False),
+        ("jörg@bücher.example", "jörg@bücher.example", True),
+        ("用户@例子.example", "用户@例子.example", True),
+    ],
+)
+def test_addresses_of_the_whole_world(email: str, envelope: str, needs_utf8: bool) -> None:
+    """A non-ASCII domain goes out in ASCII; a non-ASCII local part asks the server for SMTPUTF8."""
+    each = letter(email)
+
+    assert (each.address, each.needs_utf8) == (envelope, needs_utf8)
+    assert parsed(each)["To"].addresses[0].addr_spec == envelope
+
+
+@given(
+    name=st.text(max_size=120)
+    | st.sampled_from(["=?utf-8?q?=0ABcc=3A_x?=", '"', "\\", "a" * 500, "ж" * 300, "a, b"]),
+    city=st.text(max_size=200),
+)
+def test_no_text_in_a_column_changes_the_headers(name: str, city: str) -> None:
+    """Whatever a column holds: the message has our headers, each once, or it is refused."""
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
+        with pytest.raises(UnfitRecipientError, match="control character in a header"):
+            letter(name=name, city=city)
+        return
+    each = letter(name=name, city=city)
+    message = message_from_string(each.content, policy=default)
+    assert message.keys() == HEADERS
+    head = each.content.split("\r\n\r\n")[0]
+    assert all(len(line) <= 998 for line in head.split("\r\n"))
+    assert head.isascii()
+    assert [address.addr_spec for address in message["To"].addresses] == ["ada@post.example"]
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
+def test_own_templates_and_their_mistakes(tmp_path: Path) -> None:
+    """Templates are files of the user's; one that is missing or no template stops the campaign before it starts."""
+    (tmp_path / "t.txt").write_text("{{ name }} at {{ email }}")
+    (tmp_path / "t.html").write_text("<b>{{ name }}</b>")
+    own = Message(text_template=str(tmp_path / "t.txt"), html_template=str(tmp_path / "t.html"), subject="Hi")
+
+    assert (
+        next(parsed(letter(composer=Composer("c", own))).iter_parts()).get_content().strip()
+        == "Ada at ada@post.example"
+    )
+    (tmp_path / "t.html").write_text("{% if %}")
+    with pytest.raises(CampaignError, match=r"message\.html_template is not a Jinja2 template: line 1"):
+        Composer("c", own)
+    with pytest.raises(CampaignError, match=r"message\.text_template is '/nowhere', which cannot be read"):
+        Composer("c", Message(text_template="/nowhere"))
+    for sender in ("Shop", "a@b.example\nBcc: x@y.example", "jörg@shop.example"):
+        with pytest.raises(CampaignError, match=r"message\.sender"):
+            Composer("c", Message(sender=sender))

@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.recipients import Recipient, build_list, read_rows
+from project_fanout.campaigns.rows import RowRange
+
+CSV = (
+    'email,name,postcode\nada@post.example,"Ada, ""A""",01234\n,Bob,\n ADA@post.example,"Two\nlines",9\n,,\n'
+)
+
+
+def test_rows_split_without_gap_or_overlap() -> None:
+    """A list of 2,345 has three pages, and the pages have every row once."""
+    pages = list(RowRange(1, 2345).split(1000))
+
+    assert [page.key for page in pages] == ["1-1000", "1001-2000", "2001-2345"]
+    assert [row for page in pages for row in page] == list(range(1, 2346))
+    assert [RowRange.of_key(page.key) for page in pages] == pages
+    assert list(RowRange(1, 0).split(10)) == []
+
+
+def test_a_csv_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    """Columns are text with their leading zeros, empty cells are missing, and duplicates know their first row."""
+    (tmp_path / "list.csv").write_text(CSV)
+
+    found = build_list(tmp_path / "lists", str(tmp_path / "list.csv"))
+
+    assert found.rows == 4
+    assert read_rows(found.path, found.all) == [
+        Recipient(1, "ada@post.example", None, {"name": 'Ada, "A"', "postcode": "01234"}),
+        Recipient(2, None, None, {"name": "Bob"}),
+        Recipient(3, " ADA@post.example", 1, {"name": "Two\nlines", "postcode": "9"}),
+        Recipient(4, None, None, {}),
+    ]
+
+
+def test_a_list_stays_as_it_was(tmp_path: Path) -> None:
+    """Changing the source makes another list; the one that a campaign has begun with is still there."""
+    source = tmp_path / "list.csv"
+    source.write_text(CSV)
+    first = build_list(tmp_path / "lists", str(source))
+    source.write_text("email\nonly@post.example\n")
+    second = build_list(tmp_path / "lists", str(source))
+
+    assert (first.rows, second.rows) == (4, 1)
+    assert read_rows(first.path, RowRange(1, 1))[0].email == "ada@post.example"
+    assert sorted(path.suffix for path in (tmp_path / "lists").iterdir()) == [".duckdb", ".duckdb"]
+
+
+def test_a_parquet_file_is_read(tmp_path: Path) -> None:
+    """Columns of any type are template variables."""
+    path = tmp_path / "it's.parquet"
+    with duckdb.connect() as database:
+        database.execute(
+            "create table t as select 'a@post.example' as email, 7 as points, date '2026-01-02' as since"
+        )
+        database.table("t").write_parquet(str(path))
+
+    found = build_list(tmp_path, str(path))
+
+    assert read_rows(found.path, found.all) == [
+        Recipient(1, "a@post.example", None, {"points": "7", "since": "2026-01-02"})
+    ]
+
+
+def test_a_generated_list_has_distinct_addresses(tmp_path: Path) -> None:
+    """The demo's list has as many recipients as asked for, none twice, and is read a page at a time."""
+    found = build_list(tmp_path, generated=2500)
+
+    page = read_rows(found.path, RowRange(1001, 2000))
+    assert [each.row for each in page] == list(range(1001, 2001))
+    everybody = read_rows(found.path, found.all)
+    assert len({each.email for each in everybody}) == 2500
+    assert all(each.duplicate_of is None and {"name", "city"} == set(each.fields) for each in everybody)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("list.csv", "mail,name\nx,y\n", "but none named email"),
+        ("list.csv", "email,_row\nx,y\n", "has a column _row"),
+        ("list.csv", b"email\n\xff\xfe\xff\n", "cannot be read"),
+        ("list.parquet", "email\n", "cannot be read"),
+        ("list.xlsx", "", "is .xlsx, accepted: .csv, .parquet"),
+        ("list.csv", None, "cannot be read: No such file"),
+    ],
+)
+def test_a_source_that_is_no_list_is_refused(
+    tmp_path: Path, name: str, content: str | bytes | None, message: str
+) -> None:
+    """A file that is missing, of another kind or without addresses is named, with what is wrong; nothing is left."""
+    if content is not None:
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(CampaignError, match=message) as error:
+        build_list(tmp_path / "lists", str(tmp_path / name))
+    assert name in str(error.value)
+    assert not list((tmp_path / "lists").glob("*")) if (tmp_path / "lists").exists() else True

@@ -1,0 +1,288 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project_fanout.campaigns.delivery import Delivery
+from project_fanout.campaigns.delivery_claims import DeliveryClaims
+from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.message import Letter
+from project_fanout.campaigns.rate import RateLimit
+from project_fanout.campaigns.sending import Sender
+from project_fanout.campaigns.settings import Destination, MailServer
+from project_fanout.campaigns.sink import HOST
+from project_fanout_tests.campaigns.servers import FaultyHandler, free_port, recipients_of, running, until
+
+CONTENT = "Subject: hello\r\n\r\n.a line with a dot\r\n"
+
+
+def letter(name: str, row: int = 1, *, needs_utf8: bool = False) -> Letter:
+    address = f"{name}@post.example"
+    return Letter(row, address, "news@shop.example", address, needs_utf8, CONTENT)
+
+
+def server(port: int, **settings: Any) -> MailServer:
+    return MailServer(
+        host=HOST, port=port, security="none", **{"retry_for_s": 10.0, "timeout_s": 10.0, **settings}
+    )
+
+
+def sender(folder: Path, settings: MailServer) -> Sender:
+    destination = Destination.of(settings, deliver=True, output_dir=str(folder))
+    return Sender("spring", destination, str(folder / "ledger.db"))
+
+
+def by_name(deliveries: list[Delivery]) -> dict[str, Delivery]:
+    return {(each.address or "").split("@")[0]: each for each in deliveries}
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, FaultyHandler]]:
+    """A server with faults, its port and what it has kept."""
+    handler = FaultyHandler(tmp_path_factory.mktemp("mail") / "maildir")
+    with running(handler) as port:
+        yield port, handler
+
+
+def test_each_fault_has_its_outcome(faulty: tuple[int, FaultyHandler], tmp_path: Path) -> None:
+    """Refusals are final, what passes is tried again, a lost answer is unknown, and the others get their mail."""
+    port, handler = faulty
+    names = [
+        "fine1",
+        "refused",
+        "refused-late",
+        "deferred",
+        "deferred-late",
+        "dropped-early",
+        "goodbye",
+        "slow",
+    ]
+    names += ["dropped-late", "kept-then-dropped", "always-deferred", "fine2"]
+    with_faults = sender(tmp_path, server(port, retry_for_s=3.0))
+
+    outcomes = by_name(with_faults.deliver([letter(name, row) for row, name in enumerate(names)]))
+    again = by_name(with_faults.deliver([letter(name, row) for row, name in enumerate(names)]))
+    with_faults.close()
+
+    delivered = {"fine1", "deferred", "deferred-late", "dropped-early", "goodbye", "slow", "fine2"}
+    lost = {"dropped-late", "kept-then-dropped"}
+    assert {name for name, each in outcomes.items() if each.status == "sent"} == delivered
+    assert {name for name, each in outcomes.items() if each.status == "unknown"} == lost
+    assert (outcomes["refused"].status, outcomes["refused"].reason) == ("refused", "550 5.1.1")
+    assert (outcomes["refused-late"].status, outcomes["refused-late"].reason) == ("refused", "554 5.7.1")
+    assert "looks like spam" in str(outcomes["refused-late"].detail)
+    assert (outcomes["always-deferred"].status, outcomes["always-deferred"].reason) == ("failed", "451 4.2.2")
+    assert handler.seen["always-deferred@post.example"] > 2
+    kept = recipients_of(handler.maildir)
+    assert kept == Counter(f"{name}@post.example" for name in delivered | {"kept-then-dropped"})
+    assert {name: again[name].reason for name in delivered} == dict.fromkeys(delivered, "sent before")
+    assert {name for name, each in again.items() if each.status == "unknown"} == lost
+
+
+def test_what_is_unknown_is_sent_again_only_when_asked(tmp_path: Path) -> None:
+    """resend_unknown takes over what nobody knows the end of; without it nobody risks a second message."""
+    handler = FaultyHandler(tmp_path / "maildir")
+    with running(handler) as port:
+        one = sender(tmp_path, server(port))
+        assert one.deliver([letter("kept-then-dropped")])[0].status == "unknown"
+        assert one.deliver([letter("kept-then-dropped")])[0].reason == "claimed, not confirmed"
+        assert sum(recipients_of(handler.maildir).values()) == 1
+        one.deliver([letter("kept-then-dropped")], resend_unknown=True)
+        one.close()
+    assert sum(recipients_of(handler.maildir).values()) == 2
+
+
+def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    """Between two messages the server goes away and comes back; nothing is lost and nobody gets two."""
+    port, handler = free_port(), FaultyHandler(tmp_path / "maildir")
+    letters = [letter(f"reader{row}", row) for row in range(200)]
+    outcomes: list[Delivery] = []
+    one = sender(tmp_path, server(port, retry_for_s=30.0, max_per_second=100.0))
+    thread = threading.Thread(target=lambda: outcomes.extend(one.deliver(letters)))
+    with running(handler, port):
+        thread.start()
+        assert until(lambda: len(handler.seen) > 20)
+    assert thread.is_alive()
+    with running(handler, port):
+        thread.join(60)
+    one.close()
+
+    kept = recipients_of(handler.maildir)
+    assert len(outcomes) == 200
+    assert set(kept.values()) == {1}
+    sent = {each.address for each in outcomes if each.status == "sent"}
+    unknown = {each.address for each in outcomes if each.status == "unknown"}
+    assert len(unknown) <= 1
+    assert sent <= set(kept) <= sent | unknown
+    assert len(sent | unknown) == 200
+
+
+def test_a_server_that_stays_away_fails_all_soon(tmp_path: Path) -> None:
+    """Without a server every recipient has an outcome that says so, and the next run sends."""
+    port = free_port()
+    one = sender(tmp_path, server(port, retry_for_s=1.0))
+
+    outcomes = one.deliver([letter(f"reader{row}", row) for row in range(50)])
+    outcomes += one.deliver([letter(f"more{row}", row) for row in range(50)])
+    one.close()
+
+    assert {(each.status, each.reason) for each in outcomes} == {("failed", "server unreachable")}
+    assert len(outcomes) == 100
+    with running(FaultyHandler(tmp_path / "maildir"), port):
+        later = sender(tmp_path, server(port))
+        assert later.deliver([letter("reader1")])[0].status == "sent"
+        later.close()
+
+
+def test_a_server_without_utf8_refuses_only_those_who_need_it(
+    tmp_path: Path, faulty: tuple[int, FaultyHandler]
+) -> None:
+    """An address with a non-ASCII local part is delivered where the server can, byte for byte."""
+    one = sender(tmp_path, server(faulty[0]))
+
+    assert one.deliver([letter("jörg", needs_utf8=True)])[0].status == "sent"
+    one.close()
+    assert recipients_of(faulty[1].maildir)["jörg@post.example"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "deliver", "message"),
+    [
+        ({}, True, "deliver is true, but server has no host"),
+        ({"host": "h", "username": "u"}, True, "give both to log in, or neither"),
+        (
+            {"host": "h", "username": "u", "password_variable": "P", "security": "none"},
+            True,
+            "would send the password in the clear",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    settings: Any, deliver: bool, message: str, tmp_path: Path
+) -> None:
+    """A switch without a host, half a login and a password in the clear are refused before anything is sent."""
+    with pytest.raises(CampaignError, match=message):
+        Destination.of(MailServer(**settings), deliver=deliver, output_dir=str(tmp_path))
+
+
+def test_a_host_alone_sends_nothing_away(tmp_path: Path) -> None:
+    """Without the switch, mail for a configured host stays in the Maildir of this machine."""
+    destination = Destination.of(
+        MailServer(host="mail.shop.example"), deliver=False, output_dir=str(tmp_path)
+    )
+    rehearsal = Sender("spring", destination, str(tmp_path / "ledger.db"))
+    assert rehearsal.deliver([letter("reader1")])[0].status == "sent"
+    rehearsal.close()
+
+    assert recipients_of(tmp_path / "maildir") == {"reader1@post.example": 1}
+    real = Destination.of(MailServer(host="mail.shop.example"), deliver=True, output_dir=str(tmp_path))
+    assert real.namespace("spring") != destination.namespace("spring")
+
+
+def test_no_encryption_no_mail(faulty: tuple[int, FaultyHandler], tmp_path: Path) -> None:
+    """A server without STARTTLS gets nothing unless the user allows plain text; the error says how."""
+    insecure = MailServer(host=HOST, port=faulty[0], security="starttls")
+    with pytest.raises(CampaignError, match="offers no STARTTLS"):
+        sender(tmp_path, insecure).deliver([letter("reader1")])
+
+
+def test_a_rate_limit_holds_for_all_who_share_it(tmp_path: Path) -> None:
+    """Two senders with one limit of ten a second take turns: a place each 0.1 s, none twice."""
+    now = [100.0]
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(round(seconds, 6))
+
+    limits = [RateLimit(tmp_path / "rate", 10, clock=lambda: now[0], wait=wait) for _ in range(2)]
+    for turn in range(4):
+        limits[turn % 2].acquire()
+    assert waited == [0.1, 0.2, 0.3]
+    now[0] = 200.0
+    limits[0].acquire()
+    assert len(waited) == 3, "places that nobody took are not saved up"
+    now[0] = 50.0
+    limits[1].acquire()
+    assert waited[-1] < 60, "a clock that was set back does not stop the campaign"
+    for limit in limits:
+        limit.close()
+
+
+CLAIMER = """
+import sys, time
+from pathlib import Path
+from project_fanout.campaigns.delivery_claims import DeliveryClaims
+claims = DeliveryClaims(sys.argv[1], "spring", Path(sys.argv[2]))
+claims.claim(["not-begun", "begun", "accepted", "rejected"])
+claims.begin("begun")
+claims.begin("accepted"); claims.accepted("accepted", 1.0)
+claims.begin("rejected"); claims.not_accepted("rejected")
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_sender_leaves_one_message_in_doubt(tmp_path: Path) -> None:
+    """While a sender lives, its recipients are its own; when it is killed, only the one under way is unknown."""
+    url, folder = str(tmp_path / "ledger.db"), tmp_path / "journals"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    other = subprocess.Popen(
+        [sys.executable, "-c", CLAIMER, url, str(folder)], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "ready\n"
+    everybody = ["not-begun", "begun", "accepted", "rejected"]
+    claims = DeliveryClaims(url, "spring", folder)
+
+    while_it_lives = claims.claim([*everybody, "nobody's"], resend_unknown=True)
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    afterwards = claims.claim(everybody)
+
+    assert while_it_lives == {**dict.fromkeys(everybody, "elsewhere"), "nobody's": "mine"}
+    assert afterwards == {
+        "not-begun": "mine",
+        "rejected": "mine",
+        "begun": "unknown",
+        "accepted": "confirmed",
+    }
+    claims.settle()
+    assert claims.claim(["begun"], resend_unknown=True) == {"begun": "mine"}
+    claims.close()
+    assert list(folder.rglob("*.journal")) == []
+
+
+def test_many_senders_at_once_send_one_each(tmp_path: Path) -> None:
+    """Four senders with the same list at the same time: everybody gets one message and one of them says so."""
+    handler = FaultyHandler(tmp_path / "maildir")
+    letters = [letter(f"reader{row}", row) for row in range(120)]
+    results: list[list[Delivery]] = []
+
+    with running(handler) as port:
+
+        def send() -> None:
+            one = sender(tmp_path, server(port))
+            found: list[Delivery] = []
+            for first in range(0, 120, 30):
+                found += one.deliver(letters[first : first + 30])
+            one.close()
+            results.append(found)
+
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+
+    assert recipients_of(handler.maildir) == Counter(each.address for each in letters)
+    assert [len(found) for found in results] == [120] * 4
+    new = [each.row for found in results for each in found if each.status == "sent" and each.reason is None]
+    assert sorted(new) == list(range(120))
+    assert {each.status for found in results for each in found} == {"sent"}
