@@ -299,7 +299,7 @@ def test_where_the_ledger_is_by_default() -> None:
     home = {"DAGSTER_HOME": "/srv/dagster"}
     assert default_ledger_url(environ={**home, "FANOUT_LEDGER_URL": "postgresql://h/x"}) == "postgresql://h/x"
     assert default_ledger_url(environ=home) == "/srv/dagster/fanout_ledger.db"
-    assert default_ledger_url("/srv/instance", home) == "/srv/instance/fanout_ledger.db"
+    assert default_ledger_url(home, home="/srv/instance") == "/srv/instance/fanout_ledger.db"
     with pytest.raises(LedgerError, match="Neither FANOUT_LEDGER_URL nor DAGSTER_HOME"):
         default_ledger_url(environ={})
 
