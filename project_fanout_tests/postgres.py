@@ -41,6 +41,7 @@ class PostgresServer:
             f"port={self._port}",
             "unix_socket_directories=",
             "max_connections=60",
+            "fsync=off",  # its data need not outlive the machine, only the processes
         ]
         options = [part for setting in settings for part in ("-c", setting)]
         with (self._folder.parent / f"{self._folder.name}.log").open("ab") as log:
@@ -98,7 +99,7 @@ class PostgresServer:
         if os.geteuid() != 0:
             return []
         uid, gid = self._owner()
-        return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--"]
+        return ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups", "--pdeathsig=QUIT", "--"]
 
 
 def _programs() -> Path | None:
