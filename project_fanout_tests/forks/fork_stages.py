@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from project_fanout.engine import Fanout, Unit
+from project_fanout.forks.consume import consume
 
 
 def double(unit: Unit, *, number: int) -> dict:
@@ -53,3 +54,18 @@ def succeed_at(unit: Unit, *, folder: str, attempt: int) -> int:
 
 def not_a_number(unit: Unit, *, number: float) -> float:
     return float("nan")
+
+
+def consume_together(
+    unit: Unit, *, extra_param1: str, extra_param2: int = 42, name: str, other: str, folder: str
+) -> dict:
+    """Consume a value; for the value 0 wait until the asset *other* is consuming it as well."""
+    began = time.time()
+    (Path(folder) / f"{name}.{unit.key}").touch()
+    deadline = time.monotonic() + 60
+    while unit.payload == 0 and not (Path(folder) / f"{other}.0").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{other} did not begin while {name} was at work")
+        time.sleep(0.01)
+    message = consume(unit, extra_param1=extra_param1, extra_param2=extra_param2)
+    return {"message": message, "pid": os.getpid(), "began": began, "ended": time.time()}

@@ -1,15 +1,19 @@
 """Fork assets in Dagster: what runs, what is joined, what fails."""
 
+import pickle
+
 import dagster as dg
 import pytest
 
-from project_fanout.engine import FanoutPolicy, Record
+from project_fanout.engine import FanoutPolicy, Record, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
-from project_fanout.forks.actions import Action
+from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.fork_asset import build_fork_asset
 from project_fanout.forks.join import JoinFailedError
-from project_fanout.orchestration import UnitPoolResource, build_fanout_asset, fanout_executor
+from project_fanout.forks.request import read_fork
+from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout.orchestration.run_config import InvalidRunConfigError
+from project_fanout_tests.forks import jobs
 from project_fanout_tests.forks.fork_stages import (
     add_one,
     count_letters,
@@ -22,6 +26,7 @@ from project_fanout_tests.forks.fork_stages import (
     split_words,
     succeed_at,
 )
+from project_fanout_tests.forks.jobs import local_instance
 
 ACTIONS = [
     double,
@@ -141,7 +146,7 @@ def test_a_required_task_fails_the_join(tmp_path):
 
 
 def test_a_hung_task_times_out_and_is_tried_again(tmp_path):
-    """TimeoutSeconds kills an attempt, retryCount gives more of them, and a task has both for itself."""
+    """A task's timeoutSeconds kills an attempt, retryCount gives more of them, each task's own."""
     result = materialize(
         fork,
         tasks(
@@ -211,7 +216,7 @@ def test_what_cannot_run_is_refused_before_any_step(tmp_path):
             )
         assert instance.get_runs_count() == 0
     said = str(refused.value)
-    assert "ops: fork: config: 5 problems" in said
+    assert "ops: fork: config: 6 problems" in said
     for each in (
         "'a' is given to",
         "number is 'x'",
@@ -229,19 +234,21 @@ def test_a_result_that_is_not_json_fails_its_task():
     assert "nan, which is not JSON" in result.output_for_node("fork")["a"]["reasonForIncompletion"]
 
 
-def test_five_hundred_tasks_of_three_kinds():
+def test_five_hundred_tasks_of_three_kinds(tmp_path):
     """Every reference is in the join once, in the order given, with the output of its own kind."""
     kinds = [("double", {"number": 7}), ("shout", {"text": "hi"}), ("double_and_one", {"number": 7})]
     entries = [(f"task_{499 - index:03}", *kinds[index % 3]) for index in range(500)]
-    job = dg.Definitions(
-        assets=[fork], resources={"unit_pool": UnitPoolResource(kind="inline")}, executor=fanout_executor
-    ).resolve_implicit_global_asset_job_def()
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(
-            instance=instance,
-            run_config={"ops": {"fork": {"config": tasks(*entries)}}},
-        )
-    join = result.output_for_node("fork")
+    with (
+        local_instance(tmp_path) as instance,
+        dg.execute_job(
+            dg.build_reconstructable_job(jobs.__name__, "many_tasks"),
+            instance,
+            run_config={"ops": {"many": {"config": tasks(*entries)}}},
+        ) as result,
+    ):
+        join = result.output_for_node("many")
+        steps = [event.step_key for event in result.all_events if event.is_step_success]
+    assert sum("process_record" in step for step in steps) == len(set(steps)) - 2 == 500
     assert list(join) == [reference for reference, *_ in entries]
     outputs = {"double": {"number": 14}, "shout": {"text": "HI!"}, "double_and_one": {"number": 15}}
     assert all(join[reference]["output"] == outputs[name] for reference, name, _ in entries)
@@ -311,20 +318,20 @@ def test_inputs_for_all_tasks_in_code_and_per_run():
     assert texts == [["A.", "B-", None], ["A?", "B-", None]]
 
 
-def planned(*, count: int = 2) -> list[Record]:
-    made = word_tasks(["one", "two", "three"][:count])
-    from project_fanout.forks.actions import Actions
-    from project_fanout.forks.request import read_fork
-
-    return list(read_fork(made, Actions([Action("shout", [shout])]), FanoutPolicy(), name="x"))
+def planned() -> list[Record]:
+    """Two records with a plan of their own, and one without."""
+    request = word_tasks(["one", "two"])
+    own = read_fork(request, Actions([shout]), FanoutPolicy(), name="planned")
+    return [*own, Record("plain", [Unit("plain", {"number": 1})])]
 
 
 def test_a_record_of_any_fan_out_may_carry_its_own_stages():
-    """Stages of its own are no matter of forks alone: a record of a plain fan-out follows its plan, too."""
-    asset = build_fanout_asset("planned", records=planned, stages=[double, add_one])
+    """Stages of its own are no matter of forks alone: beside records that follow the asset's, one may have some."""
+    asset = build_fanout_asset("planned", records=planned, stages=[add_one, add_one])
     frame = dg.materialize_to_memory([asset]).output_for_node("planned")
-    assert list(frame["stage"]) == ["shout", "shout"]
-    assert list(frame["text"]) == ["ONE!", "TWO!"]
+    assert list(frame["stage"]) == ["shout", "shout", "add_one"]
+    assert list(frame["text"])[:2] == ["ONE!", "TWO!"]
+    assert list(frame["number"])[2] == 3
 
 
 def params_as_param(*, params: dict) -> dict:
@@ -350,7 +357,5 @@ def test_what_cannot_be_built(options, said):
 
 def test_the_error_of_a_join_survives_pickling():
     """It may have to travel between processes."""
-    import pickle
-
     error = JoinFailedError("The join failed")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
