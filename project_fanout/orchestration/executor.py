@@ -42,6 +42,7 @@ from project_fanout.orchestration.internals import (
 )
 from project_fanout.orchestration.output_capture import captured_output
 from project_fanout.orchestration.step_logs import StepLogManager
+from project_fanout.orchestration.step_resources import SharedResourcesBuilder
 from project_fanout.orchestration.step_threads import Ended, StepThreads
 from project_fanout.orchestration.telemetry import telemetry_ids_read_once
 
@@ -204,8 +205,11 @@ class _RunLoop:
         Raises:
             DagsterExecutionInterruptedError: an interrupt has come; steps may still run.
         """
-        # Steps log through copies of the run's log manager.
+        # Every step's context takes these two from the run's.
         job_context._log_manager = StepLogManager.over(job_context.log)
+        job_context._execution_data = job_context._execution_data._replace(
+            scoped_resources_builder=SharedResourcesBuilder.over(job_context.scoped_resources_builder)
+        )
         with ExitStack() as stack:
             concurrency = stack.enter_context(
                 InstanceConcurrencyContext(job_context.instance, job_context.dagster_run)

@@ -6,6 +6,8 @@ setup.cfg pins the minor version, this module is the only one that may import `d
 `test_executor_internals.py` says by name what has moved. Checked against 1.13.
 """
 
+from dagster._config.pythonic_config import IAttachDifferentObjectToOpContext
+from dagster._core.definitions.scoped_resources_builder import ScopedResourcesBuilder
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import (
     ASSET_CHECK_EVENTS,
@@ -83,12 +85,14 @@ __all__ = [
     "ExecutionPlan",
     "ExecutionStep",
     "FromPendingDynamicStepOutput",
+    "IAttachDifferentObjectToOpContext",
     "InstanceConcurrencyContext",
     "KnownExecutionState",
     "PlanExecutionContext",
     "PlanExecutionContextManager",
     "PlanOrchestrationContext",
     "RetryMode",
+    "ScopedResourcesBuilder",
     "SerializableErrorInfo",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
