@@ -18,7 +18,7 @@ FIELDS = dataclasses.fields(FanoutPolicy)
 
 def test_the_defaults_are_the_documented_ones() -> None:
     """Nothing has to be set: one attempt, no tolerance, one record a step, an empty table when empty."""
-    assert dataclasses.asdict(FanoutPolicy()) | {"retry_delay_s": 0.5} == {
+    assert dataclasses.asdict(FanoutPolicy()) == {
         "strategy": "auto",
         "max_workers": None,
         "max_attempts": 1,
@@ -29,7 +29,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "records_per_step": 1,
         "max_records": None,
         "on_empty": "succeed",
-    } | {name: value for name, value in dataclasses.asdict(FanoutPolicy()).items() if name == "reuse"}
+        "reuse": "lineage",
+    }
 
 
 @pytest.mark.parametrize("setting", FIELDS, ids=lambda each: each.name)
@@ -52,6 +53,7 @@ def test_every_field_is_described_and_typed(setting: Any) -> None:
         ("records_per_step", [1, 1000]),
         ("max_records", [None, 1]),
         ("on_empty", ["succeed", "fail", "skip"]),
+        ("reuse", ["lineage", "always", "never"]),
     ],
 )
 def test_values_within_the_bounds_are_kept(name: str, good: list[Any]) -> None:
@@ -73,6 +75,7 @@ def test_values_within_the_bounds_are_kept(name: str, good: list[Any]) -> None:
         ("records_per_step", [0, None, 2.0]),
         ("max_records", [0, "10"]),
         ("on_empty", ["ignore", None, True]),
+        ("reuse", ["sometimes", None, False]),
     ],
 )
 def test_values_out_of_bounds_are_refused(name: str, bad: list[Any]) -> None:
