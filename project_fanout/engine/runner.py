@@ -32,16 +32,23 @@ class Progress:
         leaves: in row order, the units that the next stage takes and the outcomes of those that
             have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
         plan: the record's own stages, params and policy, None for those of the asset.
+        run_id: the run that took it this far, "" before the first stage.
     """
 
     record_key: str
     leaves: tuple[Unit | UnitOutcome, ...]
     plan: Plan | None = None
+    run_id: str = ""
 
     @classmethod
     def of(cls, record: Record) -> "Progress":
         """Return a record before its first stage."""
         return cls(record.key, tuple(record.units), record.plan)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether every unit has ended with success."""
+        return all(isinstance(leaf, UnitOutcome) and leaf.succeeded for leaf in self.leaves)
 
     @property
     def waiting(self) -> tuple[Unit, ...]:

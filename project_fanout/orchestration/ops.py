@@ -6,7 +6,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
 
@@ -250,7 +250,7 @@ class FanoutOps:
                 for own, stage in enumerate(plan.stages):
                     run = self._stage_run(context, stage, own, own == last, plan.policy)
                     records = run.advance(records)
-            advanced.extend(records)
+            advanced.extend(replace(record, run_id=context.run_id) for record in records)
         return tuple(advanced)
 
     def _stage_run(
@@ -311,17 +311,24 @@ class FanoutOps:
     def _account_for(
         self, context: dg.OpExecutionContext, manifest: Sequence[Batch], outcomes: Iterable[Batch]
     ) -> list[Progress]:
-        """Return what became of every record of the manifest, in its order; run those that never ran.
+        """Return what became of every record of the manifest, in its order; run those that are not done.
 
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
-        is re-executed "from failure" it passes over them and gives the collect op what is left.
+        is re-executed "from failure" it passes over them and gives the collect op what is left. It
+        passes over those, too, that ended in an earlier run with failed units, because to it they are
+        successes; here the units that have no success are tried again.
         """
         ended = {record.record_key: record for batch in outcomes for record in batch}
         expected = [record for batch in manifest for record in batch]
-        missing = [record for record in expected if record.record_key not in ended]
+        missing = [
+            record
+            for record in expected
+            if (end := ended.get(record.record_key)) is None
+            or (end.run_id != context.run_id and not end.succeeded)
+        ]
         if missing:
             context.log.warning(
-                "%s of %s records never ran in an earlier, interrupted run; running them now: %s",
+                "An earlier run has left %s of %s records unfinished; running what is missing of them now: %s",
                 len(missing),
                 len(expected),
                 ", ".join(repr(record.record_key) for record in missing[:20]),
