@@ -293,9 +293,19 @@ def _type_name(annotation: Any) -> str:
         return "one of " + ", ".join(map(repr, get_args(annotation)))
     if _is_union(annotation):
         return " | ".join("None" if each is type(None) else _type_name(each) for each in get_args(annotation))
+    origin = get_origin(annotation)
+    if origin in (list, tuple, set, frozenset, dict):
+        return f"{origin.__name__}[{', '.join(map(_item_type_name, get_args(annotation)))}]"
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__name__
     return str(annotation).replace("typing.", "")
+
+
+def _item_type_name(annotation: Any) -> str:
+    if annotation is Ellipsis:
+        return "..."
+    bounds = ", ".join(_bounds(annotation))
+    return f"{_type_name(annotation)} ({bounds})" if bounds else _type_name(annotation)
 
 
 def _metadata(annotation: Any) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """The run config of a fan-out: `config: params:` and `config: policy:`, as the Launchpad shows it."""
 
+import json
 import types
 import typing
 from collections.abc import Collection, Mapping
@@ -109,10 +110,15 @@ def _param_field(param: Param) -> dg.Field:
     default = None if param.default is None else param.to_json(param.default)
     return dg.Field(
         _config_type(param.annotation),
-        description=f"{description} Default: {default!r}.",
+        description=f"{description} Default: {_yaml(default)}.",
         default_value=default,
         is_required=False,
     )
+
+
+def _yaml(value: Any) -> str:
+    """Return a JSON value as one would type it into the Launchpad."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _config_type(annotation: Any) -> Any:
@@ -149,9 +155,12 @@ def _policy_field(setting: Any, default: Any) -> dg.Field:
         words = ", ".join(filter(None, [accepted.__name__, bounds_text(setting.metadata)]))
     if setting.default is None:
         config_type, words = dg.Noneable(config_type), f"{words}, or null"
+    description = f"{setting.metadata['description']} Accepted: {words}."
+    if default is not None:  # the description of a field that may be null says what null means
+        description += f" Default: {_yaml(default)}."
     return dg.Field(
         config_type,
-        description=f"{setting.metadata['description']} Accepted: {words}. Default: {default!r}.",
+        description=description,
         default_value=default,
         is_required=False,
     )

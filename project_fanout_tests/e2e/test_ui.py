@@ -1,5 +1,6 @@
 """What a user sees and does in the browser."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields
@@ -101,7 +102,7 @@ def test_the_launchpad_explains_every_setting(
         comment = policy[each.name]
         assert each.metadata["description"] in comment
         assert f"Accepted: {accepted_words(each)}" in comment
-        assert f"Default: {each.default!r}." in comment
+        assert ("Default: " if each.default is None else f"Default: {json.dumps(each.default)}.") in comment
     params = explained("params", PARAMS)
     for name in PARAMS:
         assert re.search(r"\w.*Accepted: .+ Default: .+\.", params[name]), name
