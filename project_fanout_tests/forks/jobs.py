@@ -1,5 +1,6 @@
 """Jobs under `fanout_executor`, which reads them from this module."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,29 @@ from project_fanout_tests.forks.fork_stages import add_one, consume_together, do
 
 def local_instance(folder: Path) -> dg.DagsterInstance:
     """An instance that keeps everything in *folder*."""
-    no_logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    return dg.DagsterInstance.local_temp(
-        str(folder), overrides={"telemetry": {"enabled": False}, "compute_logs": no_logs}
-    )
+    folder.mkdir(exist_ok=True)
+    overrides = {
+        "telemetry": {"enabled": False},
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
+    }
+    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
+
+
+def stored(instance: dg.DagsterInstance, asset: str) -> Any:
+    """The value of *asset* that its last run has stored."""
+    return pickle.loads((Path(instance.storage_directory()) / asset).read_bytes())
 
 
 def job(*assets: dg.AssetsDefinition, **resources: Any) -> dg.JobDefinition:
     return dg.Definitions(
-        assets=assets, resources=resources, executor=fanout_executor
-    ).resolve_implicit_global_asset_job_def()
+        assets=assets,
+        jobs=[dg.define_asset_job("everything")],
+        resources=resources,
+        executor=fanout_executor,
+    ).resolve_job_def("everything")
 
 
 def many_tasks() -> dg.JobDefinition:

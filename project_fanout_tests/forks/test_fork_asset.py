@@ -26,7 +26,7 @@ from project_fanout_tests.forks.fork_stages import (
     split_words,
     succeed_at,
 )
-from project_fanout_tests.forks.jobs import local_instance
+from project_fanout_tests.forks.jobs import local_instance, stored
 
 ACTIONS = [
     double,
@@ -246,7 +246,7 @@ def test_five_hundred_tasks_of_three_kinds(tmp_path):
             run_config={"ops": {"many": {"config": tasks(*entries)}}},
         ) as result,
     ):
-        join = result.output_for_node("many")
+        join = stored(instance, "many")
         steps = [event.step_key for event in result.all_events if event.is_step_success]
     assert sum("process_record" in step for step in steps) == len(set(steps)) - 2 == 500
     assert list(join) == [reference for reference, *_ in entries]
