@@ -11,7 +11,7 @@ from project_fanout.forks.assets import c1, c2, generate
 from project_fanout.forks.consume import each_value
 from project_fanout.forks.fork_asset import build_fork_asset
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset, fanout_executor
-from project_fanout_tests.forks.fork_stages import add_one, consume_together, double, shout
+from project_fanout_tests.forks.fork_stages import add_one, consume_together, double, finish, shout, start
 
 
 def local_instance(folder: Path) -> dg.DagsterInstance:
@@ -44,6 +44,11 @@ def job(*assets: dg.AssetsDefinition, **resources: Any) -> dg.JobDefinition:
 def many_tasks() -> dg.JobDefinition:
     actions = [double, shout, Action("double_and_one", [double, add_one])]
     return job(build_fork_asset("many", actions=actions), unit_pool=UnitPoolResource(kind="inline"))
+
+
+def resumable() -> dg.JobDefinition:
+    actions = [Action("chain", [start, finish])]
+    return job(build_fork_asset("chains", actions=actions), unit_pool=UnitPoolResource(kind="inline"))
 
 
 def consumed_twice() -> dg.JobDefinition:

@@ -41,7 +41,10 @@ def test_both_say_what_the_source_prints(tmp_path):
         dg.execute_job(dg.build_reconstructable_job(jobs.__name__, "consumed_twice"), instance) as result,
     ):
         assert result.success
-        assert [list(stored(instance, name)["result"]) for name in ("c1", "c2")] == [printed(42), printed(123)]
+        assert [list(stored(instance, name)["result"]) for name in ("c1", "c2")] == [
+            printed(42),
+            printed(123),
+        ]
         steps = {event.step_key for event in result.all_events if event.is_step_success}
         logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert {f"{name}.record.process_record[{value}]" for name in ("c1", "c2") for value in range(10)} < steps
