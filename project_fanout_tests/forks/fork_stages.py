@@ -69,3 +69,17 @@ def consume_together(
         time.sleep(0.01)
     message = consume(unit, extra_param1=extra_param1, extra_param2=extra_param2)
     return {"message": message, "pid": os.getpid(), "began": began, "ended": time.time()}
+
+
+def start(unit: Unit, *, folder: str) -> dict:
+    """First stage of a chain that counts how often each of its stages was started."""
+    (Path(folder) / f"start.{unit.key}.{time.monotonic_ns()}").touch()
+    return {"number": 1}
+
+
+def finish(unit: Unit, *, folder: str) -> dict:
+    """Second stage; the task "bad" fails for as long as there is a file "broken"."""
+    (Path(folder) / f"finish.{unit.key}.{time.monotonic_ns()}").touch()
+    if unit.key == "bad" and (Path(folder) / "broken").exists():
+        raise ValueError("broken")
+    return unit.payload

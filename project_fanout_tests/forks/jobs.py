@@ -1,5 +1,6 @@
 """Jobs under `fanout_executor`, which reads them from this module."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,44 @@ from project_fanout.forks.assets import c1, c2, generate
 from project_fanout.forks.consume import each_value
 from project_fanout.forks.fork_asset import build_fork_asset
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset, fanout_executor
-from project_fanout_tests.forks.fork_stages import add_one, consume_together, double, shout
+from project_fanout_tests.forks.fork_stages import add_one, consume_together, double, finish, shout, start
 
 
 def local_instance(folder: Path) -> dg.DagsterInstance:
     """An instance that keeps everything in *folder*."""
-    no_logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    return dg.DagsterInstance.local_temp(
-        str(folder), overrides={"telemetry": {"enabled": False}, "compute_logs": no_logs}
-    )
+    folder.mkdir(exist_ok=True)
+    overrides = {
+        "telemetry": {"enabled": False},
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
+    }
+    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
+
+
+def stored(instance: dg.DagsterInstance, asset: str) -> Any:
+    """The value of *asset* that its last run has stored."""
+    return pickle.loads((Path(instance.storage_directory()) / asset).read_bytes())
 
 
 def job(*assets: dg.AssetsDefinition, **resources: Any) -> dg.JobDefinition:
     return dg.Definitions(
-        assets=assets, resources=resources, executor=fanout_executor
-    ).resolve_implicit_global_asset_job_def()
+        assets=assets,
+        jobs=[dg.define_asset_job("everything")],
+        resources=resources,
+        executor=fanout_executor,
+    ).resolve_job_def("everything")
 
 
 def many_tasks() -> dg.JobDefinition:
     actions = [double, shout, Action("double_and_one", [double, add_one])]
     return job(build_fork_asset("many", actions=actions), unit_pool=UnitPoolResource(kind="inline"))
+
+
+def resumable() -> dg.JobDefinition:
+    actions = [Action("chain", [start, finish])]
+    return job(build_fork_asset("chains", actions=actions), unit_pool=UnitPoolResource(kind="inline"))
 
 
 def consumed_twice() -> dg.JobDefinition:

@@ -10,7 +10,7 @@ from project_fanout.images.warehouse import Warehouse
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout.orchestration.run_config import InvalidRunConfigError
 from project_fanout_tests.forks import jobs
-from project_fanout_tests.forks.jobs import local_instance
+from project_fanout_tests.forks.jobs import local_instance, stored
 
 
 def printed(extra_param2, extra_param1="hello world"):
@@ -40,7 +40,11 @@ def test_both_say_what_the_source_prints(tmp_path):
         local_instance(tmp_path) as instance,
         dg.execute_job(dg.build_reconstructable_job(jobs.__name__, "consumed_twice"), instance) as result,
     ):
-        assert results(result) == [printed(42), printed(123)]
+        assert result.success
+        assert [list(stored(instance, name)["result"]) for name in ("c1", "c2")] == [
+            printed(42),
+            printed(123),
+        ]
         steps = {event.step_key for event in result.all_events if event.is_step_success}
         logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert {f"{name}.record.process_record[{value}]" for name in ("c1", "c2") for value in range(10)} < steps
@@ -101,7 +105,8 @@ def test_both_run_at_once_in_one_pool(tmp_path):
             run_config={"ops": {"c1": marks, "c2": marks}},
         ) as result,
     ):
-        tables = [result.output_for_node(name) for name in ("c1", "c2")]
+        assert result.success
+        tables = [stored(instance, name) for name in ("c1", "c2")]
     assert [list(table["message"]) for table in tables] == [printed(42), printed(123)]
     first, second = tables
     assert max(first["began"].min(), second["began"].min()) < min(first["ended"].max(), second["ended"].max())
@@ -133,7 +138,7 @@ def test_thumbnails_beside_the_web_renditions(tmp_path):
     assert set(small["format"]) == {"avif"}
     assert set(small["width"]) == {96, 192}
     assert set(web["record_key"]) == set(small["record_key"])
-    assert sorted(map(str, (tmp_path / "thumbs").rglob("*.*"))) == sorted(small["path"])
+    assert {str(path) for path in (tmp_path / "thumbs").rglob("*") if path.is_file()} == set(small["path"])
 
 
 def test_the_location_has_them_all():

@@ -1,6 +1,7 @@
 """Fork assets in Dagster: what runs, what is joined, what fails."""
 
 import pickle
+from collections import Counter
 
 import dagster as dg
 import pytest
@@ -26,7 +27,7 @@ from project_fanout_tests.forks.fork_stages import (
     split_words,
     succeed_at,
 )
-from project_fanout_tests.forks.jobs import local_instance
+from project_fanout_tests.forks.jobs import local_instance, stored
 
 ACTIONS = [
     double,
@@ -246,13 +247,33 @@ def test_five_hundred_tasks_of_three_kinds(tmp_path):
             run_config={"ops": {"many": {"config": tasks(*entries)}}},
         ) as result,
     ):
-        join = result.output_for_node("many")
+        join = stored(instance, "many")
         steps = [event.step_key for event in result.all_events if event.is_step_success]
     assert sum("process_record" in step for step in steps) == len(set(steps)) - 2 == 500
     assert list(join) == [reference for reference, *_ in entries]
     outputs = {"double": {"number": 14}, "shout": {"text": "HI!"}, "double_and_one": {"number": 15}}
     assert all(join[reference]["output"] == outputs[name] for reference, name, _ in entries)
     assert {task["status"] for task in join.values()} == {"COMPLETED"}
+
+
+def test_a_resumed_fork_runs_only_what_is_missing(tmp_path):
+    """Executed again, a fork whose join has failed does just the stage that failed, and then joins."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    (marks / "broken").touch()
+    fork_job = dg.build_reconstructable_job(jobs.__name__, "resumable")
+    entries = [(name, "chain", {"folder": str(marks)}) for name in ("good", "bad")]
+    with local_instance(tmp_path / "instance") as instance:
+        config = {"ops": {"chains": {"config": tasks(*entries)}}}
+        first = dg.execute_job(fork_job, instance, run_config=config)
+        assert not first.success
+        (marks / "broken").unlink()
+        again = dg.ReexecutionOptions(parent_run_id=first.run_id)
+        assert dg.execute_job(fork_job, instance, run_config=config, reexecution_options=again).success
+        join = stored(instance, "chains")
+    assert [task["status"] for task in join.values()] == ["COMPLETED", "COMPLETED"]
+    started = Counter(path.name.rpartition(".")[0] for path in marks.iterdir())
+    assert started == {"start.good": 1, "finish.good": 1, "start.bad": 1, "finish.bad": 2}
 
 
 def test_without_run_config_it_is_an_empty_join():
