@@ -92,7 +92,6 @@ def run_campaign(port: int, count: int, folder: Path) -> dict[str, Any]:
     params = {
         "campaign": "bench",
         "output_dir": str(folder),
-        "server": {"host": HOST, "port": port, "security": "none"},
         "deliver": True,
     }
     settings = {
@@ -100,7 +99,8 @@ def run_campaign(port: int, count: int, folder: Path) -> dict[str, Any]:
             "recipients": {"config": {"generated": count, "output_dir": str(folder)}},
             "campaign_delivery": {"config": {"params": params}},
             "campaign_report": {"config": {"output_dir": str(folder)}},
-        }
+        },
+        "resources": {"mail_server": {"config": {"host": HOST, "port": port, "security": "none"}}},
     }
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)

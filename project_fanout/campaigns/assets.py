@@ -2,8 +2,9 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import pandas as pd
@@ -12,11 +13,14 @@ from pydantic import Field
 from project_fanout.campaigns import report
 from project_fanout.campaigns.outcomes import deliveries_table
 from project_fanout.campaigns.recipients import RecipientList, build_list
+from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
 from project_fanout.engine import FanoutPolicy
 from project_fanout.orchestration import build_fanout_asset
 
 GROUP = "campaigns"
+#: Key of the resource that says which server takes the mail.
+MAIL_SERVER = "mail_server"
 ALL_ACCOUNTED_FOR = "every_recipient_is_accounted_for"
 
 _SHOWN = 20  # rows of a table in an event's metadata
@@ -68,6 +72,45 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
     return dg.MaterializeResult(value=found, metadata=metadata)
 
 
+class MailServerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
+    """The SMTP server of campaigns; without a host mail is kept in a Maildir on this machine."""
+
+    host: str | None = Field(
+        default=None, description="Name of the server. Mail goes there only in runs with `deliver: true`."
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Default: the usual one, 587 with starttls, 465 with tls, 25 with none.",
+    )
+    security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls",
+        description="starttls: encrypted after the greeting. tls: from the first byte. none: not at all.",
+    )
+    username: str | None = Field(default=None, description="Name to log in with. Default: no login.")
+    password_variable: str | None = Field(
+        default=None,
+        description="Name of the environment variable with the password; workers read it when they connect.",
+    )
+    max_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="Most messages a second, of all workers and runs that share output_dir. Default: no limit.",
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for an answer.")
+    retry_for_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="Seconds for which a message that the server defers is tried again, and for which a server "
+        "that cannot be reached is waited for.",
+    )
+
+    def for_units(self) -> MailServer:
+        """Return the settings as the stage takes them."""
+        return MailServer(**{each.name: getattr(self, each.name) for each in fields(MailServer)})
+
+
 def _collected(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
     deliveries = deliveries_table(frame)
     return dg.MaterializeResult(value=deliveries, metadata={**report.totals(deliveries)})
@@ -78,6 +121,7 @@ campaign_delivery = build_fanout_asset(
     records=read_pages,
     stages=[prepare_email, send_email],
     aggregate=_collected,
+    resources={MAIL_SERVER: MailServerResource()},
     # A page or batch fails only when something is wrong with the settings or the machine: then a new worker
     # may help. Whom a batch has already sent to, the claims know.
     policy=FanoutPolicy(max_attempts=3, max_failed_ratio=0.1),

@@ -165,7 +165,7 @@ class Connection:
         password = os.environ.get(variable)
         if password is None:
             raise CampaignError(
-                f"The environment variable {variable}, which server.password_variable names, is not set in the "
+                f"The environment variable {variable}, which password_variable names, is not set in the "
                 "worker: set it where Dagster runs."
             )
         try:

@@ -18,11 +18,7 @@ def weekly_request(year: int, week: int) -> dict[str, Any]:
     return {
         "ops": {
             "recipients": {"config": {"generated": 1000}},
-            "campaign_delivery": {
-                "config": {
-                    "params": {"campaign": f"letter-{year}-{week:02}", "server": {"max_per_second": 50}}
-                }
-            },
+            "campaign_delivery": {"config": {"params": {"campaign": f"letter-{year}-{week:02}"}}},
         }
     }
 

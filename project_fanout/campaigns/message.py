@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from email_validator import EmailNotValidError, ValidatedEmail, validate_email
+from email_validator import EmailNotValidError, validate_email
 
+from project_fanout.campaigns.addresses import checked_address
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.recipients import EMAIL, Recipient
 from project_fanout.campaigns.settings import Message
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-NO_ADDRESS = "no address"
-INVALID_ADDRESS = "invalid address"
 LINE_BREAK_IN_HEADER = "control character in a header"
 MISSING_VARIABLE = "missing template variable"
 TEMPLATE_FAILED = "template failed"
@@ -138,21 +137,6 @@ class Composer:
             )
         )
         return Letter(recipient.row, key, self.sender, envelope, address.ascii_email is None, content)
-
-
-def checked_address(text: str | None) -> ValidatedEmail:
-    """Return *text* as one valid address; no name server is asked.
-
-    Raises:
-        UnfitRecipientError: there is none, or it is not exactly one.
-    """
-    stripped = (text or "").strip(" \t")
-    if not stripped:
-        raise UnfitRecipientError(NO_ADDRESS)
-    try:
-        return validate_email(stripped, check_deliverability=False)
-    except EmailNotValidError as error:
-        raise UnfitRecipientError(INVALID_ADDRESS, f"{stripped!r}: {error}") from None
 
 
 def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja2.Template:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import duckdb
 
-from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.addresses import checked_address
+from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.rows import RowRange
 
 #: Columns that the list itself adds to those of its source.
@@ -150,14 +151,20 @@ def _build(target: Path, query: str, origin: str) -> None:
         with duckdb.connect(str(building), config=_LIMITS) as database:
             names = [row[0] for row in database.execute(f"describe {query}").fetchall()]
             _check_columns(names, origin)
-            address = f"lower(trim({EMAIL}))"
+            database.create_function("address_key", _address_key, ["VARCHAR"], "VARCHAR")
+            # Python only for those whose domain may have two spellings: it is called for each row.
+            address = (
+                f"case when regexp_matches({EMAIL}, '[^ -~]|xn--') then address_key({EMAIL}) "
+                f"else lower(trim({EMAIL})) end"
+            )
             database.execute(
                 f"""
                 create table recipients as
-                with numbered as (select row_number() over () as {ROW}, * from ({query}))
-                select *, case when {address} <> '' then nullif(min({ROW}) over (partition by {address}), {ROW}) end
-                    as {DUPLICATE_OF}
-                from numbered order by {ROW}
+                with numbered as (select row_number() over () as {ROW}, * from ({query})),
+                keyed as (select *, {address} as _key from numbered)
+                select * exclude (_key),
+                    case when _key <> '' then nullif(min({ROW}) over (partition by _key), {ROW}) end as {DUPLICATE_OF}
+                from keyed order by {ROW}
                 """  # made of our own names and of a quoted path
             )
         os.replace(building, target)
@@ -167,13 +174,21 @@ def _build(target: Path, query: str, origin: str) -> None:
         building.unlink(missing_ok=True)
 
 
+def _address_key(text: str) -> str:
+    """Return the same text for all spellings of one address; an invalid one stays as it is."""
+    try:
+        return checked_address(text).normalized.lower()
+    except UnfitRecipientError:
+        return text
+
+
 def _check_columns(names: list[str], origin: str) -> None:
     if EMAIL not in names:
         raise CampaignError(
             f"The recipients' file {origin} has the columns {', '.join(names)}, but none named {EMAIL}: name the "
             "column with the addresses so."
         )
-    if taken := [name for name in names if name.lower() in (ROW, DUPLICATE_OF)]:
+    if taken := [name for name in names if name.lower() in (ROW, DUPLICATE_OF, "_key")]:
         raise CampaignError(
             f"The recipients' file {origin} has a column {taken[0]}, a name that the list itself uses: rename it."
         )

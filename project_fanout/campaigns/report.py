@@ -47,7 +47,7 @@ def by_domain(report: pd.DataFrame) -> pd.DataFrame:
 def by_reason(report: pd.DataFrame) -> pd.DataFrame:
     """Return one row per status and reason of what was not sent now, the most frequent first."""
     problems = report[report["reason"] != ""]
-    counted: pd.DataFrame = problems.groupby(["status", "reason"], as_index=False)[["recipients"]].sum()
+    counted = problems.groupby(["status", "reason"])["recipients"].sum().reset_index()
     return counted.sort_values(
         ["recipients", "status", "reason"], ascending=[False, True, True], ignore_index=True
     )

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from annotated_types import Ge, Gt, Le
+from typing import Any, ClassVar, Literal
 
 from project_fanout.campaigns.errors import CampaignError
 
@@ -56,16 +54,14 @@ class MailServer:
             unreachable server is waited for.
     """
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
-
     host: str | None = None
-    port: Annotated[int, Ge(1), Le(65535)] | None = None
+    port: int | None = None
     security: Security = "starttls"
     username: str | None = None
     password_variable: str | None = None
-    max_per_second: Annotated[float, Gt(0)] | None = None
-    timeout_s: Annotated[float, Gt(0)] = 30.0
-    retry_for_s: Annotated[float, Ge(0)] = 60.0
+    max_per_second: float | None = None
+    timeout_s: float = 30.0
+    retry_for_s: float = 60.0
 
     @property
     def resolved_port(self) -> int:
@@ -100,17 +96,17 @@ class Destination:
         folder = Path(output_dir).expanduser().absolute()
         if deliver and server.host is None:
             raise CampaignError(
-                "deliver is true, but server has no host: name the SMTP server, or leave deliver out to "
+                "deliver is true, but mail_server has no host: name the SMTP server, or leave deliver out to "
                 "have the mail kept on this machine."
             )
         if (server.username is None) != (server.password_variable is None):
             raise CampaignError(
-                f"server has username {server.username!r} and password_variable {server.password_variable!r}: give "
-                "both to log in, or neither."
+                f"mail_server has username {server.username!r} and password_variable "
+                f"{server.password_variable!r}: give both to log in, or neither."
             )
         if server.username is not None and server.security == "none" and deliver:
             raise CampaignError(
-                "server has a username and security 'none', which would send the password in the clear: use "
+                "mail_server has a username and security 'none', which would send the password in the clear: use "
                 "starttls or tls."
             )
         return cls(server, folder, None if deliver else folder / "maildir")

@@ -5,6 +5,7 @@ python -m project_fanout.campaigns.sink --maildir output/campaigns/maildir --por
 
 import argparse
 import asyncio
+import atexit
 import os
 import select
 import socket
@@ -57,13 +58,16 @@ class MaildirHandler:
         (self.maildir / "tmp" / name).rename(self.maildir / "new" / name)
 
 
-async def serve(handler: Any, port: int = 0, on_open: Callable[[int], None] = lambda _: None) -> None:
+async def serve(
+    handler: Any, port: int = 0, on_open: Callable[[int], None] = lambda _: None, **options: Any
+) -> None:
     """Take mail on 127.0.0.1 until cancelled.
 
     Args:
         handler: an aiosmtpd handler.
         port: 0 for any free one.
         on_open: called with the port once it is open.
+        options: as for `aiosmtpd.smtp.SMTP`.
     """
 
     def protocol() -> SMTP:
@@ -73,6 +77,7 @@ async def serve(handler: Any, port: int = 0, on_open: Callable[[int], None] = la
             enable_SMTPUTF8=True,
             hostname="localhost",
             ident="project_fanout sink",
+            **options,
         )
 
     server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
@@ -147,6 +152,16 @@ def shared_sink(maildir: Path) -> Sink:
         if sink is None or not sink.running:
             sink = _shared[maildir] = Sink(maildir)
         return sink
+
+
+def close_shared_sinks() -> None:
+    """End the sinks that this process has started; the next one to need one starts it again."""
+    with _shared_lock:
+        while _shared:
+            _shared.popitem()[1].close()
+
+
+atexit.register(close_shared_sinks)
 
 
 def main(arguments: list[str] | None = None) -> None:

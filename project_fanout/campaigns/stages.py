@@ -41,14 +41,9 @@ MessageParam = Annotated[
     "What is sent: sender, subject, text_template, html_template, unsubscribe_url. Templates are Jinja2 and know "
     "the columns of the list.",
 ]
-ServerParam = Annotated[
-    MailServer,
-    "Where it is sent: host, port, security (starttls, tls or none), username, password_variable, max_per_second, "
-    "timeout_s, retry_for_s.",
-]
 Deliver = Annotated[
     bool,
-    "Whether mail leaves this machine, to server.host. Otherwise it is kept in a Maildir in output_dir.",
+    "Whether mail leaves this machine, to the host of mail_server. Otherwise it is kept in a Maildir in output_dir.",
 ]
 OutputDir = Annotated[str, "Folder for lists, the Maildir, prepared batches and, by default, the claims."]
 
@@ -58,18 +53,14 @@ def read_pages(
     *,
     campaign: Campaign = "demo",
     message: MessageParam = DEFAULT_MESSAGE,
-    server: ServerParam = DEFAULT_SERVER,
-    deliver: Deliver = False,
-    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
     page_size: Annotated[int, Ge(1), "Recipients of one page, which is one record."] = 1000,
 ) -> Iterator[Record]:
     """Yield a record per page of the list, with its rows as the one unit; the rows are read by the stage.
 
     Raises:
-        CampaignError: a template, the sender or the server's settings are not usable.
+        CampaignError: a template or the sender is not usable.
     """
     Composer(campaign, message)
-    Destination.of(server, deliver=deliver, output_dir=output_dir)
     for number, rows in enumerate(recipients.all.split(page_size), start=1):
         yield Record(f"page_{number}", [Unit(rows.key, {"recipients": recipients.path})])
 
@@ -105,7 +96,7 @@ def send_email(
     *,
     campaign: Campaign = "demo",
     message: MessageParam = DEFAULT_MESSAGE,
-    server: ServerParam = DEFAULT_SERVER,
+    mail_server: MailServer = DEFAULT_SERVER,
     deliver: Deliver = False,
     output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
     ledger_url: Annotated[
@@ -128,7 +119,7 @@ def send_email(
     batch = read_batch(spool)
     if batch is None:
         batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
-    destination = Destination.of(server, deliver=deliver, output_dir=output_dir)
+    destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
     sender = Sender.of_this_thread(campaign, destination, url)
     deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]

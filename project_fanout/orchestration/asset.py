@@ -57,6 +57,7 @@ def build_fanout_asset(
     aggregate: Callable[..., Any] | None = None,
     policy: FanoutPolicy | None = None,
     params: Mapping[str, Any] | None = None,
+    resources: Mapping[str, Any] | None = None,
     ins: Mapping[str, Any] | None = None,
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
@@ -97,6 +98,8 @@ def build_fanout_asset(
             with value, metadata and check results.
         policy: how to fan out, by default `FanoutPolicy()`; each field can be overridden per run.
         params: values that replace the functions' defaults for this asset.
+        resources: resources whose values fill the keyword-only parameters of stages that are named like
+            them: what their `for_units()` returns. Those of `Definitions` replace them.
         ins: upstream asset (AssetKey, name or AssetIn) of positional parameters of *records* that are
             not named like it.
         retry_policy: for the steps that find and process records; units have `policy.max_attempts`.
@@ -119,7 +122,9 @@ def build_fanout_asset(
     try:
         upstream = upstream_of(records, ins or {}, partitions_def)
         described = tuple(describe_stage(stage) for stage in stages)
-        all_params = Params(records, stages, params, reserved=frozenset({PARTITION_KEY}))
+        all_params = Params(
+            records, stages, params, reserved=frozenset({PARTITION_KEY}), supplied=frozenset(resources or {})
+        )
     except FanoutDefinitionError as error:
         raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
 
@@ -140,10 +145,12 @@ def build_fanout_asset(
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
         check_specs=(complete_check(key), *(check_specs or ())),
+        resources=tuple(resources or ()),
     )
     return define_asset(
         ops,
         {parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
+        resource_defs={key: each.get_resource_definition() for key, each in (resources or {}).items()},
         name=name,
         key_prefix=key_prefix,
         description=description or inspect.getdoc(function_behind(records)),

@@ -64,13 +64,13 @@ class FaultyHandler(MaildirHandler):
 
 
 @contextmanager
-def running(handler: Any, port: int = 0) -> Iterator[int]:
+def running(handler: Any, port: int = 0, **options: Any) -> Iterator[int]:
     """Serve with *handler* in a thread and give the port; all connections end with the block."""
     opened: queue.Queue[int] = queue.Queue()
     tasks: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
     async def main() -> None:
-        task = asyncio.ensure_future(serve(handler, port, opened.put))
+        task = asyncio.ensure_future(serve(handler, port, opened.put, **options))
         tasks.append((asyncio.get_running_loop(), task))
         with suppress(asyncio.CancelledError):
             await task

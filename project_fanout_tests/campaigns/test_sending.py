@@ -1,5 +1,6 @@
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.smtp import AuthResult
 
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.delivery_claims import DeliveryClaims
@@ -29,9 +31,8 @@ def letter(name: str, row: int = 1, *, needs_utf8: bool = False) -> Letter:
 
 
 def server(port: int, **settings: Any) -> MailServer:
-    return MailServer(
-        host=HOST, port=port, security="none", **{"retry_for_s": 10.0, "timeout_s": 10.0, **settings}
-    )
+    defaults = {"security": "none", "retry_for_s": 10.0, "timeout_s": 10.0}
+    return MailServer(host=HOST, port=port, **{**defaults, **settings})
 
 
 def sender(folder: Path, settings: MailServer) -> Sender:
@@ -155,7 +156,7 @@ def test_a_server_without_utf8_refuses_only_those_who_need_it(
 @pytest.mark.parametrize(
     ("settings", "deliver", "message"),
     [
-        ({}, True, "deliver is true, but server has no host"),
+        ({}, True, "deliver is true, but mail_server has no host"),
         ({"host": "h", "username": "u"}, True, "give both to log in, or neither"),
         (
             {"host": "h", "username": "u", "password_variable": "P", "security": "none"},
@@ -191,6 +192,50 @@ def test_no_encryption_no_mail(faulty: tuple[int, FaultyHandler], tmp_path: Path
     insecure = MailServer(host=HOST, port=faulty[0], security="starttls")
     with pytest.raises(CampaignError, match="offers no STARTTLS"):
         sender(tmp_path, insecure).deliver([letter("reader1")])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with a key and a certificate for 127.0.0.1 that nobody has signed but itself."""
+    pem = tmp_path_factory.mktemp("tls") / "server.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=sink"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", f"{pem}.crt"]
+    subprocess.run(command, check=True, capture_output=True)
+    with pem.open("a") as file:
+        file.write(Path(f"{pem}.crt").read_text())
+    return pem
+
+
+def test_login_over_an_encrypted_connection(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mail goes out with STARTTLS and login; what stands in the way is named, the password never."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    handler = FaultyHandler(tmp_path / "maildir")
+    monkeypatch.setenv("SMTP_PASSWORD", "correct horse")
+    login = {"security": "starttls", "username": "shop", "password_variable": "SMTP_PASSWORD"}
+
+    def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == (b"shop", b"correct horse"))
+
+    with running(handler, tls_context=context, auth_required=True, authenticator=check) as port:
+        with pytest.raises(CampaignError, match="certificate has to be valid"):
+            sender(tmp_path, server(port, **login)).deliver([letter("reader1")])
+        monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+        one = sender(tmp_path, server(port, **login))
+        assert one.deliver([letter("reader1")])[0].status == "sent"
+        one.close()
+        monkeypatch.setenv("SMTP_PASSWORD", "battery staple")
+        with pytest.raises(CampaignError, match="refused the login of 'shop' with code 535") as refused:
+            sender(tmp_path, server(port, **login)).deliver([letter("reader2")])
+        assert "battery" not in str(refused.value)
+        monkeypatch.delenv("SMTP_PASSWORD")
+        with pytest.raises(
+            CampaignError, match="variable SMTP_PASSWORD, which password_variable names, is not set"
+        ):
+            sender(tmp_path, server(port, **login)).deliver([letter("reader2")])
+    assert recipients_of(handler.maildir) == {"reader1@post.example": 1}
 
 
 def test_a_rate_limit_holds_for_all_who_share_it(tmp_path: Path) -> None:

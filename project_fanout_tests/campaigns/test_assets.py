@@ -1,0 +1,173 @@
+"""The campaign's assets, run as Dagster runs them."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from project_fanout.campaigns.assets import MailServerResource, campaign_delivery, campaign_report, recipients
+from project_fanout.campaigns.jobs import campaign_job, weekly_campaign
+from project_fanout.definitions import defs
+from project_fanout.engine.errors import ToleranceExceededError
+from project_fanout.orchestration import UnitPoolResource
+from project_fanout_tests.campaigns import campaign_jobs
+from project_fanout_tests.campaigns.servers import FaultyHandler, messages, recipients_of, running
+
+INLINE = UnitPoolResource(kind="inline")
+LIST = """email,name,city
+ada@post.example,Ada,Bonn
+,Nobody,Bonn
+"a@post.example, b@post.example",Two,Bonn
+line@post.example,"Li\nBcc: all@post.example",Bonn
+script@post.example,<script>alert(1)</script>,Bonn
+jörg@bücher.example,Jörg,Köln
+ADA@post.example ,Ada again,Bonn
+incomplete@post.example,Ina,
+zoë@xn--bcher-kva.example,Zoë,Köln
+zoë@bücher.example,Zoë,Köln
+bob@post.example,Bob,Bonn
+"""
+
+
+def settings(folder: Path, **params: Any) -> dict[str, Any]:
+    """Return the run config of a campaign over LIST."""
+    (folder / "list.csv").write_text(LIST)
+    return {
+        "ops": {
+            "recipients": {"config": {"source": str(folder / "list.csv"), "output_dir": str(folder)}},
+            "campaign_delivery": {
+                "config": {"params": {"output_dir": str(folder), "page_size": 4, **params}}
+            },
+            "campaign_report": {"config": {"output_dir": str(folder)}},
+        }
+    }
+
+
+def once(config: dict[str, Any]) -> dict[str, Any]:
+    """Return *config* with one attempt for each unit."""
+    config["ops"]["campaign_delivery"]["config"]["policy"] = {"max_attempts": 1}
+    return config
+
+
+def run(config: dict[str, Any], **resources: Any) -> dg.ExecuteInProcessResult:
+    return dg.materialize_to_memory(
+        [recipients, campaign_delivery, campaign_report], run_config=config, resources=resources
+    )
+
+
+def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
+    """Everybody who can be written to gets one message, all others are named with the reason."""
+    first = run(settings(tmp_path, batch_size=3))
+    arrived = recipients_of(tmp_path / "maildir")
+    again = run(settings(tmp_path, batch_size=3))
+
+    table = first.output_for_node("campaign_delivery")
+    assert table[["row", "status", "reason"]].fillna("").values.tolist() == [
+        [1, "sent", ""],
+        [2, "refused", "no address"],
+        [3, "refused", "invalid address"],
+        [4, "refused", "control character in a header"],
+        [5, "sent", ""],
+        [6, "sent", ""],
+        [7, "duplicate", "same address"],
+        [8, "refused", "missing template variable"],
+        [9, "sent", ""],
+        [10, "duplicate", "same address"],
+        [11, "sent", ""],
+    ]
+    assert "as in row 1" in table["detail"][6]
+    assert "city" in table["detail"][7]
+    assert set(arrived.values()) == {1}
+    assert len(arrived) == 5
+    script = next(m for m in messages(tmp_path / "maildir") if m["Delivered-To"] == "script@post.example")
+    assert parseaddr(script["To"])[1] == "script@post.example"
+    assert "<script" not in list(script.iter_parts())[1].get_content()
+    assert recipients_of(tmp_path / "maildir") == arrived
+    assert set(again.output_for_node("campaign_delivery")["reason"]) >= {"sent before", "no address"}
+    assert list((tmp_path / "spool").iterdir()) == []
+
+    report = first.output_for_node("campaign_report")
+    assert report["recipients"].sum() == 11
+    (check,) = first.get_asset_check_evaluations()[1:]
+    assert check.passed
+    (event,) = first.asset_materializations_for_node("campaign_report")
+    assert [event.metadata[name].value for name in ("sent", "duplicate", "refused")] == [5, 2, 4]
+    assert "post.example" in event.metadata["by_domain"].value
+    assert "missing template variable" in event.metadata["by_reason"].value
+    assert "data:image/svg+xml;base64," in event.metadata["rate"].value
+    assert (tmp_path / "rate.svg").read_text().startswith("<svg")
+
+
+def test_real_delivery_needs_a_host_and_the_switch(tmp_path: Path) -> None:
+    """With a host alone the server sees nothing; with the switch it gets what was rehearsed before."""
+    handler = FaultyHandler(tmp_path / "server")
+    with running(handler) as port:
+        server = MailServerResource(host="127.0.0.1", port=port, security="none")
+        run(settings(tmp_path), mail_server=server, unit_pool=INLINE)
+        assert recipients_of(handler.maildir) == {}
+        run(settings(tmp_path, deliver=True), mail_server=server, unit_pool=INLINE)
+    assert recipients_of(handler.maildir) == recipients_of(tmp_path / "maildir") != {}
+
+
+def test_the_switch_without_a_host_stops_the_run(tmp_path: Path) -> None:
+    """A run that is told to deliver but not where says so and sends nothing."""
+    with pytest.raises(ToleranceExceededError, match="mail_server has no host"):
+        run(once(settings(tmp_path, deliver=True)), unit_pool=INLINE)
+    assert not (tmp_path / "maildir").exists()
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    home = tmp_path_factory.mktemp("home")
+    overrides = {
+        "telemetry": {"enabled": False},
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
+    }
+    with dg.DagsterInstance.local_temp(str(home), overrides=overrides) as found:
+        yield found
+
+
+def test_mail_arrives_while_the_list_is_being_read(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """The second page is read only once a message of the first has arrived; the fan-in starts after the last batch."""
+    config = campaign_jobs.config(tmp_path, asset="slow_delivery", generated=30, batch_size=5)
+    with dg.execute_job(campaign_jobs.reconstructable("slow"), instance, run_config=config) as result:
+        assert result.success
+
+    assert len(recipients_of(tmp_path / "maildir")) == 30
+    steps: dict[str, list[str]] = {"STEP_START": [], "STEP_SUCCESS": []}
+    for entry in instance.all_logs(result.run_id):
+        event = entry.dagster_event
+        if event and event.event_type_value in steps and event.step_key:
+            if event.step_key == "slow_delivery.collect_records" and event.event_type_value == "STEP_START":
+                assert len([key for key in steps["STEP_SUCCESS"] if "send_email[" in key]) == 3
+                assert "slow_delivery.trigger_records" in steps["STEP_SUCCESS"]
+            steps[event.event_type_value].append(event.step_key)
+
+
+def test_the_schedule_asks_for_another_campaign_each_week(tmp_path: Path) -> None:
+    """The schedule is off until switched on, and its request is a run config that the job takes."""
+    assert weekly_campaign.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert (weekly_campaign.cron_schedule, weekly_campaign.execution_timezone) == (
+        "0 9 * * 1",
+        "Europe/Berlin",
+    )
+    requests = []
+    for day in (2, 9):
+        context = dg.build_schedule_context(
+            scheduled_execution_time=datetime(2026, 11, day, 9, tzinfo=timezone.utc)
+        )
+        requests.append(weekly_campaign.evaluate_tick(context).run_requests[0])
+    assert [request.run_key for request in requests] == ["letter-2026-45", "letter-2026-46"]
+    for request in requests:
+        assert dg.validate_run_config(defs.resolve_job_def(campaign_job.name), request.run_config)
+    names = Counter(json.dumps(request.run_config) for request in requests)
+    assert len(names) == 2

@@ -1,0 +1,79 @@
+"""Runs that are killed and started again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from project_fanout_tests.campaigns import campaign_jobs
+from project_fanout_tests.campaigns.servers import recipients_of, until
+
+COUNT = 300
+
+
+def start(home: Path, config: object, failed_run: str) -> subprocess.Popen[bytes]:
+    command = [
+        sys.executable,
+        "-m",
+        "project_fanout_tests.campaigns.campaign_jobs",
+        str(home),
+        json.dumps(config),
+    ]
+    return subprocess.Popen([*command, failed_run], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_five_kills_and_nobody_gets_two(tmp_path: Path) -> None:
+    """A run that is killed at any moment, five times, and resumed: one message each, or unknown; never two."""
+    home, folder = tmp_path / "home", tmp_path / "campaign"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    config = campaign_jobs.config(folder, generated=COUNT, page_size=60, batch_size=20)
+    config["resources"] = {"mail_server": {"config": {"max_per_second": 60.0}}}
+    new = folder / "maildir" / "new"
+
+    def arrived() -> int:
+        return len(os.listdir(new)) if new.is_dir() else 0
+
+    failed_run = ""
+    for kill in range(5):
+        goal = arrived() + random.randint(1, 40)
+        run = start(home, config, failed_run)
+        assert until(lambda goal=goal, run=run: arrived() >= goal or run.poll() is not None, 120), (
+            "the run makes no progress"
+        )
+        assert run.poll() is None, f"the run ended before kill {kill}"
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait()
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            (last,) = instance.get_runs(limit=1)
+            instance.report_run_failed(last)
+            # The first is started afresh, the others go on in its lineage.
+            failed_run = last.run_id if kill else ""
+
+    final = start(home, config, failed_run)
+    assert final.wait(180) == 0
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (last,) = instance.get_runs(limit=1)
+        assert last.is_success
+        deliveries = campaign_jobs.defs.load_asset_value("campaign_delivery", instance=instance)
+        checks = [
+            entry.dagster_event.asset_check_evaluation_data
+            for entry in instance.all_logs(last.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            if entry.dagster_event
+        ]
+    assert {check.check_name: check.passed for check in checks}["every_recipient_is_accounted_for"]
+
+    kept = recipients_of(folder / "maildir")
+    assert set(kept.values()) == {1}, "somebody got two messages"
+    assert deliveries["row"].tolist() == list(range(1, COUNT + 1))
+    status = dict(zip(deliveries["address"], deliveries["status"], strict=True))
+    assert set(status.values()) <= {"sent", "unknown"}
+    assert {address for address, each in status.items() if each == "sent"} <= set(kept)
+    assert set(status) == set(kept) | {address for address, each in status.items() if each == "unknown"}
+    # At each kill, each worker had one message under way.
+    assert sum(each == "unknown" for each in status.values()) <= 5 * len(os.sched_getaffinity(0))
