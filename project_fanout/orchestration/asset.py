@@ -174,7 +174,7 @@ def build_fanout_asset(
             automation_condition=automation_condition,
             hooks=hooks,
             check_specs=ops.check_specs,
-            resource_defs=_DEFAULT_RESOURCES,
+            resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
         )(ops.compose())
         return FanoutAssetsDefinition(**decorated.get_attributes_dict())
 
