@@ -187,7 +187,7 @@ def define_asset(
             ins=dict(ins),
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
-            resource_defs={**_DEFAULT_RESOURCES, **(resource_defs or {})},
+            resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs, **(resource_defs or {})},
             **options,
         )(ops.compose())
         return FanoutAssetsDefinition(**decorated.get_attributes_dict())

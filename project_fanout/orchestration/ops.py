@@ -28,6 +28,7 @@ from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress, StageRun
 from project_fanout.engine.stages import Stage
+from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.keys import batch_mapping_key
 from project_fanout.orchestration.report import (
     asset_metadata,
@@ -81,6 +82,17 @@ class FanoutOps:
     @property
     def name(self) -> str:
         return self.run_config.name
+
+    @property
+    def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
+        """The resources that the ops bring along."""
+        if len(self.stages) == 1:
+            return {}
+        return {batch_input_key(self._step_io): batch_input_manager(self._step_io)}
+
+    @property
+    def _step_io(self) -> str:
+        return self.step_io_manager_key or "io_manager"
 
     def compose(self) -> Callable[..., Any]:
         """Return the graph: trigger, map the sub-graph of the stages, collect."""
@@ -203,7 +215,7 @@ class FanoutOps:
         return self._op(
             name,
             process,
-            ins={"batch": dg.In()},
+            ins={"batch": dg.In(input_manager_key=batch_input_key(self._step_io) if index else None)},
             out=dg.Out(io_manager_key=self.step_io_manager_key),
             retry_policy=self.retry_policy,
             tags=dict(self.op_tags or {}),

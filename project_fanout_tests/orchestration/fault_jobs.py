@@ -1,0 +1,61 @@
+"""The asset of the fault tests over both executors; as a script it is a run in a process of its own."""
+
+import sys
+from typing import Any
+
+import dagster as dg
+
+from project_fanout.orchestration import build_fanout_asset, fanout_executor
+from project_fanout_tests.orchestration.fault_work import (
+    die_if_told,
+    numbered_records,
+    split,
+    square,
+    whole_table,
+)
+
+EXECUTORS = {"fanout": fanout_executor, "in_process": dg.in_process_executor}
+#: Few enough that some records have not been started when the run is killed.
+CONFIG = {"fanout": {"execution": {"config": {"max_concurrent": 3}}}, "in_process": {}}
+
+
+@dg.success_hook
+def after_step(context: dg.HookContext) -> None:
+    """Be killed between the trigger and the first mapped step."""
+    if context.step_key.endswith("trigger_records"):
+        die_if_told("after trigger")
+
+
+squares = build_fanout_asset(
+    "squares",
+    records=numbered_records,
+    stages=[split, square],
+    aggregate=whole_table,
+    hooks={after_step},
+)
+
+
+def definitions(executor: str) -> dg.Definitions:
+    """Return the asset and its job over *executor*, a key of EXECUTORS."""
+    jobs = [dg.define_asset_job("squares_job", [squares])]
+    return dg.Definitions([squares], jobs=jobs, executor=EXECUTORS[executor])
+
+
+def job(executor: str) -> dg.JobDefinition:
+    return definitions(executor).resolve_job_def("squares_job")
+
+
+def run(executor: str, instance: dg.DagsterInstance, again: Any = None) -> dg.JobExecutionResult:
+    """Execute the job in this process, as a re-execution if *again* says of what."""
+    reconstructable = dg.build_reconstructable_job(__name__, "job", (executor,))
+    return dg.execute_job(
+        reconstructable,
+        instance,
+        run_config=CONFIG[executor],
+        reexecution_options=again,
+    )
+
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.from_config(sys.argv[1]) as its_instance:
+        run(sys.argv[2], its_instance)

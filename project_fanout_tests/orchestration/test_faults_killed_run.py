@@ -1,0 +1,184 @@
+"""A run whose process is killed is resumed at the cost of what was missing, and never half shown."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from project_fanout.engine.ledger import Ledger, LedgerFilter
+from project_fanout_tests.engine.pool_support import wait_until
+from project_fanout_tests.orchestration import fault_jobs
+from project_fanout_tests.orchestration.fault_work import (
+    CHILDREN,
+    FOLDER,
+    HALF,
+    RECORDS,
+    UNITS,
+    journal,
+)
+
+ROWS = RECORDS * UNITS * CHILDREN
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a run leaves behind: the Dagster home, and the journal of its units."""
+
+    path: Path
+
+    @property
+    def home(self) -> Path:
+        return self.path / "home"
+
+    @property
+    def work(self) -> Path:
+        return self.path / "work"
+
+    def copy(self, path: Path) -> "Place":
+        """Return another place where the same has happened."""
+        shutil.copytree(self.path, path)
+        return Place(path)
+
+    def start(self, executor: str) -> subprocess.Popen[bytes]:
+        """Start a run in a process of its own."""
+        with (self.path / "stderr").open("wb") as stderr:
+            return subprocess.Popen(
+                [sys.executable, "-m", fault_jobs.__name__, str(self.home), executor],
+                cwd=Path(__file__).parents[2],
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                env={**os.environ, "DAGSTER_HOME": str(self.home), FOLDER: str(self.work)},
+            )
+
+
+def new_place(path: Path, *orders: str) -> Place:
+    """Return an empty place with the files *orders*, which tell the run what is to happen to it."""
+    place = Place(path)
+    place.home.mkdir(parents=True)
+    place.work.mkdir()
+    (place.home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    for order in orders:
+        (place.work / order).touch()
+    return place
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """The table of a run that nothing happens to."""
+    place = new_place(tmp_path_factory.mktemp("undisturbed"))
+    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.from_config(str(place.home)) as instance:
+        patch.setenv(FOLDER, str(place.work))
+        result = fault_jobs.run("fanout", instance)
+        assert result.success
+        table = stored_table(instance)
+    assert len(table) == ROWS
+    assert table["status"].eq("succeeded").all()
+    return table
+
+
+def stored_table(instance: dg.DagsterInstance) -> pd.DataFrame:
+    """Return the asset's value without what no two runs share."""
+    table: pd.DataFrame = fault_jobs.definitions("fanout").load_asset_value("squares", instance=instance)
+    return table.drop(columns="seconds")
+
+
+def run_until_killed(place: Place, executor: str) -> float:
+    """Run until the process is killed, by itself or when half of it is done; return when that was."""
+    process = place.start(executor)
+    try:
+        if (place.work / "hold").exists():
+
+            def half_done() -> bool:
+                squared = journal(place.work, "squared")
+                return len(squared) >= HALF and squared[-1][1] < time.time() - 1
+
+            wait_until(lambda: half_done() or process.poll() is not None, "half of the units have ended", 120)
+            process.send_signal(signal.SIGKILL)
+        process.wait(timeout=120)
+        at = time.time()
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, (place.path / "stderr").read_text()[-4000:]
+    (place.work / "hold").unlink(missing_ok=True)
+    return at
+
+
+def kept(place: Place) -> set[str]:
+    """Return the keys of the units whose success is in the ledger."""
+    path = place.home / "fanout_ledger.db"
+    if not path.exists():
+        return set()
+    with Ledger(path, create=False) as ledger:
+        return {entry.unit_key for entry in ledger.entries(LedgerFilter(status="succeeded"))}
+
+
+def resume(
+    place: Place, executor: str, patch: pytest.MonkeyPatch, *, all_steps: bool, undisturbed: pd.DataFrame
+) -> None:
+    """Re-execute the killed run, and check that the asset shows it once and whole, and what was redone."""
+    before = kept(place)
+    patch.setenv(FOLDER, str(place.work))
+    with dg.DagsterInstance.from_config(str(place.home)) as instance:
+        [killed] = instance.get_runs()
+        assert instance.fetch_materializations(fault_jobs.squares.key, limit=9).records == []
+        instance.report_run_failed(killed)
+        if all_steps:
+            again = dg.ReexecutionOptions(parent_run_id=killed.run_id)
+        else:
+            again = dg.ReexecutionOptions.from_failure(killed.run_id, instance)
+        result = fault_jobs.run(executor, instance, again)
+        assert result.success
+        [event] = instance.fetch_materializations(fault_jobs.squares.key, limit=9).records
+        assert event.run_id == result.run_id
+        pd.testing.assert_frame_equal(stored_table(instance), undisturbed)
+    started = Counter(unit for verb in ("split", "begun") for unit, _ in journal(place.work, verb))
+    assert len(started) == RECORDS * UNITS * (1 + CHILDREN)
+    assert {unit for unit in before if started[unit] > 1} == set()
+
+
+@pytest.mark.parametrize(
+    ("executor", "order", "modes"),
+    [
+        ("fanout", "hold", [False, True]),
+        ("fanout", "kill trigger", [False]),
+        ("fanout", "kill after trigger", [False]),
+        ("fanout", "kill collect", [False]),
+        ("in_process", "hold", [False]),
+        ("in_process", "kill after trigger", [False, True]),
+    ],
+)
+def test_a_killed_run_is_resumed_whole_and_redoes_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: pd.DataFrame,
+    executor: str,
+    order: str,
+    modes: list[bool],
+) -> None:
+    """After SIGKILL, re-executed from failure or as a whole: the same table, and no finished unit runs again.
+
+    What has ended more than a second before the kill counts as finished, whatever the kill hits.
+    """
+    place = new_place(tmp_path / "killed", order)
+    at = run_until_killed(place, executor)
+    finished = {unit for unit, ended in journal(place.work, "squared") if ended < at - 1}
+    assert finished <= kept(place)
+    if order == "hold":
+        assert len(finished) >= HALF
+        begun = {unit.split(".")[0] for unit, _ in journal(place.work, "begun")}
+        assert len(begun) < RECORDS, "some records have been in work, others not"
+    elif order == "kill collect":
+        assert len(kept(place)) == RECORDS * UNITS * (1 + CHILDREN)
+    for all_steps in modes:
+        copy = place.copy(tmp_path / f"all steps {all_steps}")
+        resume(copy, executor, monkeypatch, all_steps=all_steps, undisturbed=undisturbed)
