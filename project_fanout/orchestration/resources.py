@@ -8,9 +8,11 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from project_fanout.engine.calls import UnitPool
+from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.ledger import LEDGER_URL, Ledger, default_ledger_url
 from project_fanout.engine.pool import InlinePool
 from project_fanout.engine.process_pool import ProcessPool
+from project_fanout.engine.ray_pool import RayPool
 from project_fanout.engine.tally import Tally
 
 #: Under this key fan-out assets look for their pool; without a resource of that name they make their own.
@@ -26,19 +28,27 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
     step is a process and has a pool of its own, because processes cannot share one.
     """
 
-    kind: Literal["process", "inline"] = Field(
+    kind: Literal["process", "inline", "ray"] = Field(
         default="process",
-        description="process: units run in worker processes. inline: in the thread of their step.",
+        description="process: units run in worker processes. inline: in the thread of their step. "
+        "ray: on a Ray cluster (pip install 'project_fanout[ray]').",
     )
     max_workers: int | None = Field(
         default=None,
         ge=1,
-        description="Worker processes, 1 or more. Default: the CPUs that this process may use.",
+        description="Worker processes, 1 or more. Default: the CPUs that this process may use, "
+        "or those of the Ray cluster that is joined.",
     )
     memory_limit_mb: int | None = Field(
         default=None,
         ge=1,
-        description="MiB of memory that one worker may use; a unit that wants more fails. Default: no limit.",
+        description="MiB of memory that one worker may use; a unit that wants more fails. Default: no limit. "
+        "For kind process.",
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description='For kind ray: "auto", "host:port" or "ray://host:port" joins that cluster. '
+        "Default: a Ray with max_workers CPUs is started in this machine, and ends with the run.",
     )
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
@@ -72,8 +82,17 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
             return self._tallies.setdefault(asset, Tally())
 
     def _make(self) -> UnitPool:
+        for field, kind in (("memory_limit_mb", "process"), ("ray_address", "ray")):
+            value = getattr(self, field)
+            if value is not None and self.kind != kind:
+                raise FanoutDefinitionError(
+                    f"UnitPoolResource: {field} is {value!r}, but kind is {self.kind!r}, which has no use for "
+                    f"it: leave it out, or set kind to {kind!r}."
+                )
         if self.kind == "inline":
             return InlinePool()
+        if self.kind == "ray":
+            return RayPool(self.max_workers, address=self.ray_address)
         return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb)
 
 
