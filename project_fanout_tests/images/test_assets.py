@@ -190,7 +190,7 @@ def test_a_folder_that_does_not_exist_fails_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({"formats": ["gif"]}, r"params:formats.* gif"),
+        ({"formats": ["gif"]}, r"formats is \['gif'\], accepted: .*'avif', 'webp', 'jpeg'"),
         ({"formats": []}, r"formats is \[\], accepted: .*at least 1 long"),
         ({"widths": [0]}, r"widths is \[0\], accepted: "),
         ({"widths": ["wide"]}, r"widths is \['wide'\], accepted: "),
@@ -222,9 +222,9 @@ def test_params_reach_the_renditions(tmp_path):
 
 
 def test_the_location_loads_with_its_job_and_its_schedule():
-    """Three assets, the job that makes them, and a daily schedule that is off until switched on."""
+    """Four assets, the job that makes them, and a daily schedule that is off until switched on."""
     repository = defs.get_repository_def()
-    images = {"image_catalog", "web_renditions", "renditions_report"}
+    images = {"image_catalog", "web_renditions", "thumbnails", "renditions_report"}
     job = defs.resolve_job_def("images_job")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == images
     (schedule,) = [each for each in repository.schedule_defs if each.job_name == "images_job"]
