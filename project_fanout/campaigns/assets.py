@@ -11,11 +11,14 @@ import pandas as pd
 from pydantic import Field
 
 from project_fanout.campaigns import report
+from project_fanout.campaigns.actions import ACTIONS
 from project_fanout.campaigns.outcomes import deliveries_table
 from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
 from project_fanout.engine import FanoutPolicy
+from project_fanout.forks import assets as forks
+from project_fanout.forks.request_asset import build_request_asset
 from project_fanout.orchestration import build_fanout_asset
 
 GROUP = "campaigns"
@@ -111,6 +114,9 @@ class MailServerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
         return MailServer(**{each.name: getattr(self, each.name) for each in fields(MailServer)})
 
 
+_MAIL_SERVER = MailServerResource()
+
+
 def _collected(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
     deliveries = deliveries_table(frame)
     return dg.MaterializeResult(value=deliveries, metadata={**report.totals(deliveries)})
@@ -121,7 +127,7 @@ campaign_delivery = build_fanout_asset(
     records=read_pages,
     stages=[prepare_email, send_email],
     aggregate=_collected,
-    resources={MAIL_SERVER: MailServerResource()},
+    resources={MAIL_SERVER: _MAIL_SERVER},
     # A page or batch fails only when something is wrong with the settings or the machine: then a new worker
     # may help. Whom a batch has already sent to, the claims know.
     policy=FanoutPolicy(max_attempts=3, max_failed_ratio=0.1),
@@ -129,6 +135,17 @@ campaign_delivery = build_fanout_asset(
     kinds={"python"},
     description="One row per recipient: sent, refused, failed, unknown or duplicate, and why. Pages of the list are "
     "prepared and then sent in batches, over SMTP, and nobody gets the same message twice.",
+)
+
+
+job_request = build_request_asset(
+    "job_request",
+    actions=[*forks.ACTIONS, *ACTIONS],
+    resources={**forks.RESOURCES, MAIL_SERVER: _MAIL_SERVER},
+    group_name="job_requests",
+    kinds={"python"},
+    description="The job request that its run config gives: an action, its payload, what it fans out over, and the "
+    "actions that follow. Without run config it is an empty one.",
 )
 
 

@@ -42,16 +42,16 @@ class RemoteFilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]  #
         return RemoteFiles(tuple(self.allowed_hosts), self.max_bytes, self.timeout_s)
 
 
-_RESOURCES = {REMOTE_FILES: RemoteFilesResource()}
-_ACTIONS: list[Action | Callable[..., Any]] = [
+RESOURCES = {REMOTE_FILES: RemoteFilesResource()}
+ACTIONS: list[Action | Callable[..., Any]] = [
     image_convert_resize,
     Action(WORKFLOW, [fetch_picture, resize_picture, convert_picture, verify_picture], version=1),
 ]
 
 dynamic_fork = build_fork_asset(
     "dynamic_fork",
-    actions=_ACTIONS,
-    resources=_RESOURCES,
+    actions=ACTIONS,
+    resources=RESOURCES,
     group_name=FORKS,
     kinds={"python"},
     description="The tasks that its run config gives, and their join: a dict from taskReferenceName to what "
@@ -60,9 +60,9 @@ dynamic_fork = build_fork_asset(
 
 image_fork = build_fork_asset(
     "image_fork",
-    actions=_ACTIONS,
+    actions=ACTIONS,
     tasks=image_tasks,
-    resources=_RESOURCES,
+    resources=RESOURCES,
     group_name=FORKS,
     kinds={"python"},
     description="One picture in several formats and sizes, one forked task for each.",

@@ -217,7 +217,7 @@ def test_login_over_an_encrypted_connection(
     login = {"security": "starttls", "username": "shop", "password_variable": "SMTP_PASSWORD"}
 
     def check(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
-        return AuthResult(success=(data.login, data.password) == (b"shop", b"correct horse"))
+        return AuthResult(success=(data.login, data.password) == (b"shop", b"correct horse"), handled=False)
 
     with running(handler, tls_context=context, auth_required=True, authenticator=check) as port:
         with pytest.raises(CampaignError, match="certificate has to be valid"):

@@ -1,0 +1,83 @@
+"""The campaign's stages as actions, for job requests: a task is a page of a target list."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Ge
+
+from project_fanout.campaigns.recipients import build_list
+from project_fanout.campaigns.rows import RowRange
+from project_fanout.campaigns.settings import DEFAULT_MESSAGE, DEFAULT_SERVER, MailServer
+from project_fanout.campaigns.stages import (
+    DEFAULT_OUTPUT_DIR,
+    Deliver,
+    MessageParam,
+    OutputDir,
+    prepare_email,
+    send_email,
+)
+from project_fanout.engine import Fanout, Unit
+from project_fanout.forks.actions import Action
+
+
+def prepare_recipients(
+    unit: Unit,
+    *,
+    campaign: int | str,
+    target_list: int | str,
+    source: Annotated[
+        str | None, "Path of the lists, with {target_list} in it. Default: the generated list of 100,000."
+    ] = None,
+    page_size: Annotated[int, Ge(1), "Recipients of one task."] = 1000,
+    batch_size: Annotated[int, Ge(1), "Recipients of one task of the next job."] = 100,
+    message: MessageParam = DEFAULT_MESSAGE,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+) -> Fanout:
+    """Prepare the page of the target list whose number, from 1, is the unit's payload; none past its end."""
+    folder = Path(output_dir).expanduser().absolute()
+    found = build_list(folder, None if source is None else source.format(target_list=target_list))
+    first = (int(unit.payload) - 1) * page_size + 1
+    page = RowRange(first, min(first + page_size - 1, found.rows))
+    if page.last < page.first:
+        return Fanout()
+    return prepare_email(
+        Unit(page.key, {"recipients": found.path}),
+        campaign=str(campaign),
+        message=message,
+        output_dir=output_dir,
+        batch_size=batch_size,
+    )
+
+
+def send_emails(
+    unit: Unit,
+    *,
+    campaign: int | str,
+    message: MessageParam = DEFAULT_MESSAGE,
+    mail_server: MailServer = DEFAULT_SERVER,
+    deliver: Deliver = False,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+    ledger_url: str | None = None,
+    resend_unknown: bool = False,
+) -> dict[str, Any]:
+    """Send a prepared batch; see `send_email`."""
+    return send_email(
+        unit,
+        campaign=str(campaign),
+        message=message,
+        mail_server=mail_server,
+        deliver=deliver,
+        output_dir=output_dir,
+        ledger_url=ledger_url,
+        resend_unknown=resend_unknown,
+    )
+
+
+#: Under both names that requests use for them.
+ACTIONS: list[Action | Callable[..., Any]] = [
+    prepare_recipients,
+    send_emails,
+    Action("prepare_email", [prepare_recipients]),
+    Action("send_email", [send_emails]),
+]

@@ -1,0 +1,155 @@
+"""Job requests: an action, its payload, what it fans out over, and the actions that follow."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from project_fanout.engine.errors import FanoutError, InvalidParamsError
+from project_fanout.engine.model import Record, Unit
+from project_fanout.engine.plan import Plan, PlannedStage
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
+
+_RANGE = re.compile(r"range\(\s*(-?\d+)\s*,\s*(-?\d+)\s*\)")
+_FOREACH = re.compile(r"foreach\((.*)\)", re.DOTALL)
+_ACCEPTED = "accepted: range(first, last) with both included, {foreach: [item, ...]}, or a list"
+
+
+class InvalidRequestError(FanoutError):
+    """A job request cannot be started; names everything that is wrong with it."""
+
+
+def read_text(text: str) -> dict[str, Any]:
+    """Return a request written as lines of `field: value`.
+
+    A payload may be written without braces, as in `payload: campaign: 99, target_list: 42`.
+
+    Raises:
+        InvalidRequestError: a line is none, or its value cannot be read.
+    """
+    request: dict[str, Any] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        match = re.fullmatch(r"(\w+)\s*:\s*(.*)", line)
+        if match is None:
+            raise InvalidRequestError(f"{line!r} is not a line of a request: write `field: value`.")
+        request[match[1]] = _mapping(match[2]) if match[1] == "payload" else _yaml(match[2])
+    return request
+
+
+def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPolicy) -> tuple[Record, ...]:
+    """Return one record per task of *request*, with the stages of all its actions, none if it is empty.
+
+    The payload's values are the inputs of the actions, each action's those that it has. A task's unit has the
+    item as its payload, and the item as text as its key.
+
+    Args:
+        request: `action`, `payload`, `fanout`, `next_actions`, or `action_chain` instead of first and last.
+        actions: what it may name.
+        policy: how its tasks run.
+
+    Raises:
+        InvalidRequestError: names all problems.
+    """
+    given = {name: value for name, value in request.items() if value is not None}
+    problems: list[str] = []
+    names = _chain(given, problems)
+    payload = _payload(given.get("payload", {}), problems)
+    items = _items(given["fanout"], problems) if "fanout" in given else [None]
+    stages = _stages(names, payload, actions, problems)
+    if given and not names and not problems:
+        problems.append("action is missing: name one, or give action_chain")
+    if problems:
+        raise InvalidRequestError("; ".join(problems) + ".")
+    if not given:
+        return ()
+    plan = Plan(tuple(stages), policy)
+    return tuple(Record(f"task_{key}", [Unit(key, item)], plan) for key, item in _keyed(items))
+
+
+def _chain(given: Mapping[str, Any], problems: list[str]) -> list[str]:
+    chain = given.get("action_chain")
+    if chain is not None and ("action" in given or "next_actions" in given):
+        problems.append("action_chain is given beside action or next_actions: it stands for both")
+    if chain is None:
+        first = [given["action"]] if "action" in given else []
+        following = given.get("next_actions", [])
+        chain = [*first, *following] if isinstance(following, (list, tuple)) else following
+    if (
+        isinstance(chain, str)
+        or not isinstance(chain, Sequence)
+        or not all(isinstance(each, str) for each in chain)
+    ):
+        problems.append(f"the actions are {chain!r}, accepted: a list of names of actions")
+        return []
+    return list(chain)
+
+
+def _payload(payload: Any, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        payload = _mapping(payload) if isinstance(payload, str) else payload
+    except InvalidRequestError as error:
+        problems.append(str(error).rstrip("."))
+        return {}
+    if isinstance(payload, Mapping) and all(isinstance(name, str) for name in payload):
+        return payload
+    problems.append(f"payload is {payload!r}, accepted: a map from names of inputs to values")
+    return {}
+
+
+def _items(fanout: Any, problems: list[str]) -> Sequence[Any]:
+    """Return what the first action is run for, one task each."""
+    if isinstance(fanout, Mapping) and set(fanout) == {"foreach"}:
+        fanout = fanout["foreach"]
+    elif isinstance(fanout, str) and (match := _RANGE.fullmatch(fanout.strip())):
+        return range(int(match[1]), int(match[2]) + 1)
+    elif isinstance(fanout, str) and (match := _FOREACH.fullmatch(fanout.strip())):
+        fanout = _yaml(f"[{match[1]}]")
+    if isinstance(fanout, (list, tuple)):
+        return fanout
+    problems.append(f"fanout is {fanout!r}, {_ACCEPTED}")
+    return []
+
+
+def _keyed(items: Sequence[Any]) -> Iterable[tuple[str, Any]]:
+    """Return each item with its text, or with its place where texts are missing or the same."""
+    texts = ["1" if item is None else str(item) for item in items]
+    if len(set(texts)) == len(texts) and all(texts):
+        return zip(texts, items, strict=True)
+    return ((str(place), item) for place, item in enumerate(items, start=1))
+
+
+def _stages(
+    names: Sequence[str], payload: Mapping[str, Any], actions: Actions, problems: list[str]
+) -> list[PlannedStage]:
+    found: list[RegisteredAction] = []
+    for name in names:
+        try:
+            found.append(actions.find(name))
+        except UnknownActionError as error:
+            problems.append(f"action {error}")
+    inputs = {param.name for each in found for param in each.params}
+    if len(found) == len(names) and (unknown := [name for name in payload if name not in inputs]):
+        accepted = ", ".join(sorted(inputs)) or "none"
+        problems.append(f"payload has {', '.join(map(repr, unknown))}, accepted by these actions: {accepted}")
+    stages: list[PlannedStage] = []
+    for each in found:
+        own = {param.name for param in each.params}
+        try:
+            stages += each.plan({name: value for name, value in payload.items() if name in own})
+        except InvalidParamsError as error:
+            problems.append(f"payload for {each.action.name}: {str(error).rstrip('.')}")
+    return stages
+
+
+def _mapping(text: str) -> Any:
+    stripped = text.strip()
+    return _yaml(stripped if stripped.startswith("{") else f"{{{stripped}}}")
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidRequestError(f"{text!r} cannot be read: {error}") from None

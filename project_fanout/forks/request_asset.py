@@ -1,0 +1,184 @@
+"""`build_request_asset`: a graph-backed asset whose run config is a job request."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import dagster as dg
+from dagster import AssetsDefinition
+
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.model import Record
+from project_fanout.engine.params import Params
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.forks.actions import Action, Actions
+from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
+from project_fanout.orchestration.asset import asset_key, complete_check, define_asset
+from project_fanout.orchestration.ops import FanoutOps, Settings
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
+
+_POLICY = "policy"
+
+
+def as_requested(
+    *,
+    action: Annotated[str | None, "Name of the action that each task of the first job runs."] = None,
+    payload: Annotated[Any, "Inputs of the actions: a map from name to value."] = None,
+    fanout: Annotated[
+        Any, "What the first job has a task for: range(first, last), both included, or {foreach: [...]}."
+    ] = None,
+    next_actions: Annotated[Any, "Names of the actions whose jobs follow, in order."] = None,
+    action_chain: Annotated[Any, "Instead of action and next_actions: all names in order."] = None,
+    request: Annotated[str | None, "Instead of all these: the request as text, a line for each."] = None,
+) -> dict[str, Any]:
+    """Run the job request that the run config gives."""
+    fields = {
+        "action": action,
+        "payload": payload,
+        "fanout": fanout,
+        "next_actions": next_actions,
+        "action_chain": action_chain,
+    }
+    if request is None:
+        return fields
+    if given := [name for name, value in fields.items() if value is not None]:
+        raise InvalidRequestError(f"request is given beside {', '.join(given)}: it stands for all of them.")
+    read = read_text(request)
+    if unknown := [name for name in read if name not in fields]:
+        raise InvalidRequestError(f"request has {', '.join(unknown)}, accepted: {', '.join(fields)}.")
+    return read
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestRunConfig(RunConfig):
+    """What a job request accepts as run config: its fields and `policy`.
+
+    Args:
+        actions: what it may name.
+    """
+
+    actions: Actions
+
+    def schema(self) -> dict[str, dg.Field]:
+        """Return the Dagster config schema."""
+        return {**self.param_fields(), _POLICY: self.policy_field()}
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse run config that `read` would refuse, and a request that cannot be started.
+
+        Raises:
+            InvalidRunConfigError: names every problem.
+        """
+        values, policy = self.read(config)
+        try:
+            self.records(Settings(values, policy))
+        except InvalidRequestError as error:
+            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+
+    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
+        """Return the fields of the request and the policy.
+
+        Raises:
+            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
+        """
+        own = {name: value for name, value in config.items() if name != _POLICY}
+        return self.read_parts(own, config.get(_POLICY, {}), "config")
+
+    def records(self, settings: Settings) -> tuple[Record, ...]:
+        """Return a record per task.
+
+        Raises:
+            InvalidRequestError: names all problems of the request.
+        """
+        return read_request(as_requested(**settings.params), self.actions, settings.policy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOps(FanoutOps):
+    """Makes the ops of one job request: its records are the tasks."""
+
+    run_config: RequestRunConfig
+
+    def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the config of the ops; a task's step needs none, since its record carries a plan."""
+        return {
+            **super().config_of_ops(config),
+            "record": {"ops": {name: {"config": {}} for name in self._stage_op_names()}},
+        }
+
+    def find_records(
+        self,
+        context: dg.OpExecutionContext,  # noqa: ARG002  # what others need of a step
+        settings: Settings,
+        ins: Mapping[str, Any],  # noqa: ARG002  # a request has no upstream assets
+    ) -> Iterable[Record]:
+        """Return the tasks of the request."""
+        return self.run_config.records(settings)
+
+
+def build_request_asset(
+    name: str,
+    *,
+    actions: Sequence[Action | Callable[..., Any]],
+    policy: FanoutPolicy | None = None,
+    resources: Mapping[str, Any] | None = None,
+    description: str | None = None,
+    retry_policy: dg.RetryPolicy | None = None,
+    io_manager_key: str | None = None,
+    **options: Any,
+) -> AssetsDefinition:
+    """Return a graph-backed asset that runs the job request in its run config.
+
+    Each task of the first job is a step, `process_record[task_<item>]`, which takes it through all jobs of
+    the chain: what a task of one job fans out to are tasks of the next. The asset's value is the DataFrame
+    of every fan-out, one row per task of the last job and one per task that ended earlier without success.
+
+    Args:
+        name: the asset's name.
+        actions: what requests may name: `Action`s, or plain stage functions.
+        policy: how tasks run; each field can be overridden per run.
+        resources: resources whose values fill the keyword-only parameters of stages that are named like
+            them: what their `for_units()` returns. Those of `Definitions` replace them.
+        description, retry_policy, io_manager_key, options: as for `build_fanout_asset`.
+
+    Raises:
+        FanoutDefinitionError: an action or the policy is not acceptable; says which and why.
+    """
+    try:
+        registry = Actions(tuple(actions), {}, frozenset(resources or {}))
+    except FanoutDefinitionError as error:
+        raise FanoutDefinitionError(f"build_request_asset({name!r}): {error}") from error.__cause__
+    key = asset_key(name, options.get("key_prefix"))
+    run_config = RequestRunConfig(
+        name=key.to_python_identifier(),
+        params=Params(as_requested, []),
+        policy=policy or FanoutPolicy(),
+        actions=registry,
+    )
+    ops = RequestOps(
+        key=key,
+        records=as_requested,
+        stages=(),
+        aggregate=None,
+        run_config=run_config,
+        upstream={},
+        code_version=options.get("code_version"),
+        partitioned=False,
+        retry_policy=retry_policy,
+        op_tags=None,
+        pool=None,
+        io_manager_key=io_manager_key,
+        step_io_manager_key=None,
+        check_specs=(complete_check(key),),
+        resources=tuple(resources or ()),
+    )
+    return define_asset(
+        ops,
+        {},
+        resource_defs={
+            each: resource.get_resource_definition() for each, resource in (resources or {}).items()
+        },
+        name=name,
+        description=description,
+        **options,
+    )
