@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -177,7 +177,7 @@ class LedgerDatabase:
             )
         if create:
             # A file that cannot be written is refused now, not after the first hour of work.
-            self.write(lambda _: None)
+            self.write(_write_a_row if self._is_sqlite else lambda _: None)
 
     def _prepare_sqlite(self) -> None:
         # The first lets prune shrink the file and works only before there is a table.
@@ -283,6 +283,11 @@ def _stored_version(connection: Connection) -> int | None:
     if not inspect(connection).has_table(SCHEMA.name):
         return None
     return connection.scalar(select(SCHEMA.c.version).order_by(SCHEMA.c.version.desc()).limit(1))
+
+
+def _write_a_row(connection: Connection) -> None:
+    # On a file that may only be read BEGIN IMMEDIATE is taken for BEGIN: only a row that is written tells.
+    connection.execute(update(SCHEMA).values(version=SCHEMA.c.version))
 
 
 def _create_tables(connection: Connection) -> int:
