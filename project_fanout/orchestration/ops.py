@@ -150,6 +150,7 @@ class FanoutOps:
 
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
+            context.resources.ledger.open()
             settings = self._settings(context)
             found = _checked_records(self.find_records(context, settings, ins), settings.policy)
             manifest: list[Batch] = []

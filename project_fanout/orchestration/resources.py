@@ -113,13 +113,18 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see 
         default=True,
         description="Whether outcomes are kept. Without them a killed run starts all over again.",
     )
+    lock_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="Seconds to wait while another process keeps the ledger locked; then the run fails.",
+    )
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)
     _where: str | None = PrivateAttr(default=None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Find out where the ledger is; it is opened when the first unit is to run."""
+        """Find out where the ledger is; the first step that needs it opens it."""
         self._lock = threading.Lock()
         self._ledger = None
         self._where = self._find(context.instance) if self.enabled else None
@@ -140,8 +145,16 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see 
         """
         with self._lock:
             if self._ledger is None and self._where is not None:
-                self._ledger = Ledger(self._where)
+                self._ledger = Ledger(self._where, lock_timeout_s=self.lock_timeout_s)
             return self._ledger
+
+    def open(self) -> None:
+        """Open the ledger now, so that one that cannot be used fails the run before its first unit.
+
+        Raises:
+            LedgerError: it cannot be opened or written.
+        """
+        _ = self.ledger
 
     def _find(self, instance: dg.DagsterInstance | None) -> str | None:
         if self.url is not None:
