@@ -1,0 +1,25 @@
+"""A records function and a stage whose units leave a mark each time they run."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from project_fanout.engine import Record, Unit
+
+
+def letters(*, last: str = "f") -> Iterator[Record]:
+    """Yield two records of three letters."""
+    yield Record("first", [Unit(str(index), letter) for index, letter in enumerate("abc")])
+    yield Record("second", [Unit(str(index), letter) for index, letter in enumerate(f"de{last}")])
+
+
+def counted(unit: Unit, *, folder: str, upper: bool = False, size: int = 1, meet: bool = False) -> str:
+    """Leave a mark and return the letter; with *meet* the second half waits for the file `go on`."""
+    marks = Path(folder)
+    give_up_at = time.monotonic() + 60
+    while meet and unit.payload in "def" and not (marks / "go on").exists():
+        if time.monotonic() > give_up_at:
+            raise TimeoutError("nobody said to go on")
+        time.sleep(0.01)
+    (marks / f"{time.time_ns()} {unit.key}").touch()
+    return str(unit.payload.upper() if upper else unit.payload) * size
