@@ -63,8 +63,8 @@ def dagster_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     """Start `dagster dev` with an empty DAGSTER_HOME; at the end nothing that it started may be left."""
     started: list[DagsterDev] = []
 
-    def start(*targets: str) -> DagsterDev:
-        started.append(DagsterDev(targets, tmp_path_factory.mktemp("dagster_dev")))
+    def start(*targets: str, settings: str = "") -> DagsterDev:
+        started.append(DagsterDev(targets, tmp_path_factory.mktemp("dagster_dev"), settings))
         return started[-1]
 
     yield start

@@ -55,12 +55,15 @@ class DagsterDev:
     Args:
         targets: the command line arguments that name the code locations.
         folder: an empty folder that it runs in; its DAGSTER_HOME and its log are made there.
+        settings: the text of its dagster.yaml.
     """
 
-    def __init__(self, targets: Sequence[str], folder: Path) -> None:
+    def __init__(self, targets: Sequence[str], folder: Path, settings: str = "") -> None:
         self.folder = folder
         self.home = folder / "dagster_home"
         self.home.mkdir()
+        if settings:
+            (self.home / "dagster.yaml").write_text(settings)
         self.log = folder / "dagster_dev.log"
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         with socket.socket() as free:
