@@ -13,6 +13,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import smtplib
 import subprocess
 import sys
@@ -42,6 +43,15 @@ def plain_loop(port: int, messages: list[tuple[str, bytes]]) -> None:
     with smtplib.SMTP(HOST, port) as smtp:
         for address, content in messages:
             smtp.sendmail("news@shop.example", [address], content)
+
+
+def processor_seconds(pid: int | None = None) -> float:
+    """Return the processor time of *pid*, or of all processes that have been waited for."""
+    if pid is None:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def plain_letters(count: int, folder: Path) -> list[Letter]:
@@ -156,8 +166,11 @@ def main() -> None:
         folder = Path(name)
         sink = Sink(folder / "maildir")
         letters = plain_letters(options.plain, folder)
+        marks = [(processor_seconds(), processor_seconds(sink.pid))]
         before = plain_rate(sink.port, letters, options.connections)
+        marks.append((processor_seconds(), processor_seconds(sink.pid)))
         figures = run_campaign(sink.port, options.recipients, folder / "campaign")
+        marks.append((processor_seconds(), processor_seconds(sink.pid)))
         after = plain_rate(sink.port, letters, options.connections)
         sink.close()
         ids: Counter[str] = Counter()
@@ -175,13 +188,18 @@ def main() -> None:
         rate = len(times) / (max(times) - min(times))
         plain = (before + after) / 2
         print(f"{options.recipients:,} recipients, {options.connections} connections")
-        print(f"messages in the Maildir, each parsed: {len(times):,}; recipients {len(people):,}; ")
+        print(f"messages in the Maildir, each parsed: {len(times):,}; recipients: {len(people):,}")
         print(
             f"most messages of one recipient: {max(people.values())}; of one Message-ID: {max(ids.values())}"
         )
         print(f"plain smtplib loop: {before:,.0f} and {after:,.0f} a second")
-        print(f"campaign: {rate:,.0f} a second, {rate / plain:.2f} of the loop; ")
+        print(f"campaign: {rate:,.0f} a second, {rate / plain:.2f} of the loop")
         print(f"whole run: {figures['whole']:.1f} s, {options.recipients / figures['whole']:,.0f} a second")
+        counts = (options.plain, options.recipients)
+        names = ("loop", "campaign, whole run")
+        for name, count, (start, sink_start), (end, sink_end) in zip(names, counts, marks[:2], marks[1:], strict=True):
+            own, sinks = (1000 * each / count for each in (end - start, sink_end - sink_start))
+            print(f"processor time a message: {name} {own:.2f} ms, and its sink {sinks:.2f} ms")
         print(f"peak memory of the run and its workers: {figures['peak']:.0f} MB")
 
 

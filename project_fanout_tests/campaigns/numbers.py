@@ -1,0 +1,23 @@
+"""Stages over numbers, for chains of jobs."""
+
+from typing import Any
+
+from project_fanout.engine import Fanout, Unit
+
+
+def double(unit: Unit, *, by: int = 2) -> dict[str, int]:
+    """Multiply the payload, a number or what this stage returned before."""
+    value = unit.payload["value"] if isinstance(unit.payload, dict) else unit.payload
+    return {"value": value * by}
+
+
+def spread(unit: Unit) -> Fanout:
+    """Fan out to as many numbers as the payload says."""
+    return Fanout([Unit(str(number), number) for number in range(unit.payload)])
+
+
+def fail_on(unit: Unit, *, number: int) -> Any:
+    """Return the payload, but for one number."""
+    if unit.payload == number:
+        raise ValueError(f"{number} is not welcome")
+    return unit.payload

@@ -1,0 +1,42 @@
+"""docs/campaigns.md says what is so."""
+
+import re
+from dataclasses import fields
+
+import dagster as dg
+import pytest
+import yaml
+
+from project_fanout.campaigns.assets import job_request
+from project_fanout.campaigns.report import STATUSES
+from project_fanout.campaigns.settings import MailServer, Message
+from project_fanout.definitions import defs
+from project_fanout_tests.e2e.server import ROOT
+
+TEXT = (ROOT / "docs" / "campaigns.md").read_text()
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_run_config_is_accepted(block: str) -> None:
+    """Each run config shown is one that the job takes."""
+    config = yaml.safe_load(block)
+    if "job_request" in config["ops"]:
+        requests = dg.Definitions([job_request]).resolve_implicit_global_asset_job_def()
+        assert dg.validate_run_config(requests, config)
+    else:
+        assert dg.validate_run_config(defs.resolve_job_def("campaign_job"), config)
+
+
+def test_every_setting_is_named() -> None:
+    """The page names each param of the campaign, each field of the message, and each status."""
+    graph = defs.resolve_job_def("campaign_job").graph.node_named("campaign_delivery").definition
+    assert isinstance(graph, dg.GraphDefinition)
+    assert graph.config_mapping is not None
+    params = graph.config_mapping.config_schema.config_type.fields["params"].config_type.fields  # type: ignore[attr-defined]
+    names = [*params, *(each.name for each in fields(Message)), *STATUSES]
+    assert [name for name in names if f"`{name}`" not in TEXT] == []
+    unexplained = {"port", "timeout_s"}
+    assert [
+        each.name for each in fields(MailServer) if each.name not in TEXT and each.name not in unexplained
+    ] == []
