@@ -197,7 +197,9 @@ def main() -> None:
         print(f"whole run: {figures['whole']:.1f} s, {options.recipients / figures['whole']:,.0f} a second")
         counts = (options.plain, options.recipients)
         names = ("loop", "campaign, whole run")
-        for name, count, (start, sink_start), (end, sink_end) in zip(names, counts, marks[:2], marks[1:], strict=True):
+        for name, count, (start, sink_start), (end, sink_end) in zip(
+            names, counts, marks[:2], marks[1:], strict=True
+        ):
             own, sinks = (1000 * each / count for each in (end - start, sink_end - sink_start))
             print(f"processor time a message: {name} {own:.2f} ms, and its sink {sinks:.2f} ms")
         print(f"peak memory of the run and its workers: {figures['peak']:.0f} MB")

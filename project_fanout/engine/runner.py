@@ -201,6 +201,7 @@ class StageRun:
                     "into them.",
                 )
                 failed = replace(reply, status="failed", error=error)
+                self.tally.count(succeeded=False)
                 return [self._outcome(job, replace(ended, reply=failed))]
         parent_of.update((child.key, job.unit.key) for child in children)
         return children
@@ -227,7 +228,7 @@ class _Hand:
     run: StageRun
     jobs: Sequence[Job]
     _waiting: deque[Job] = field(init=False)
-    _retries: list[tuple[float, int, Job]] = field(default_factory=list)
+    _retries: list[tuple[float, int, Job, UnitReply]] = field(default_factory=list)
     _news: "SimpleQueue[UnitLog | tuple[Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
     _in_pool: int = 0
 
@@ -254,7 +255,9 @@ class _Hand:
     def _hand_out(self, params: bytes) -> None:
         if self.run.policy.fail_fast and self.run.tally.out_of_reach(self.run.policy.max_failed_ratio):
             self._waiting.clear()
-            self._retries.clear()
+            while self._retries:
+                _, _, job, reply = self._retries.pop()
+                self._end(job, reply)
             return
         now = time.monotonic()
         while self._retries and self._retries[0][0] <= now:
@@ -301,8 +304,12 @@ class _Hand:
         elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:
             delay = min(self.run.policy.retry_delay_s * 2 ** (job.attempts - 1), LONGEST_DELAY_S)
             due = time.monotonic() + delay * random.uniform(0.5, 1.5)
-            heapq.heappush(self._retries, (due, id(job), job))
+            heapq.heappush(self._retries, (due, id(job), job, reply))
             return
+        self._end(job, reply)
+
+    def _end(self, job: Job, reply: UnitReply) -> None:
+        """Note that *reply* is the last of a unit: also where `fail_fast` denies it another attempt."""
         job.ended = Ended(reply, job.attempts, job.seconds)
         if self.run.memory is not None:
             self.run.memory.remember(self.run, job, job.ended)

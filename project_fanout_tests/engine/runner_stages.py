@@ -130,3 +130,10 @@ def hold(unit: Unit, *, folder: str, at: str = "") -> str:
     while unit.key == at and not (marks / "release").exists() and time.monotonic() < give_up_at:
         time.sleep(0.01)
     return unit.key
+
+
+def raise_or_fan_out(unit: Unit) -> Fanout:
+    """Raise for the unit "raises"; fan out for any other, which after the last stage is never tried again."""
+    if unit.key == "raises":
+        raise ValueError("not this time")
+    return Fanout([Unit("child")])

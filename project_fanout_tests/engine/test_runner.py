@@ -221,6 +221,18 @@ def test_fail_fast_waits_until_the_ratio_is_out_of_reach(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_fail_fast_denies_further_attempts_and_keeps_the_failure() -> None:
+    """A unit that waits for its next attempt, an hour here, ends at once with the error of its last one."""
+    records = [Record("r", [Unit("raises"), Unit("fans out")])]
+    policy = FanoutPolicy(strategy="sequential", fail_fast=True, max_attempts=2, retry_delay_s=3600)
+    ended = outcomes(run(records, [stages.raise_or_fan_out], InlinePool(), policy))
+    assert [(each.unit_key, each.status, each.attempts) for each in ended] == [
+        ("raises", "failed", 1),
+        ("fans out", "failed", 1),
+    ]
+    assert str(ended[0].error) == "ValueError: not this time"
+
+
 def test_without_fail_fast_every_unit_runs(tmp_path: Path) -> None:
     """Whatever has failed before."""
     records = [Record("r", [Unit(f"u{number}") for number in range(10)])]
