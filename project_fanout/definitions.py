@@ -17,6 +17,7 @@ defs = dg.Definitions(
     resources={
         images.WAREHOUSE: Warehouse(database=database_path()),
         forks.REMOTE_FILES: forks.RemoteFilesResource(),
+        campaigns.MAIL_SERVER: campaigns.MailServerResource(),
     },
     executor=fanout_executor,
 )
