@@ -83,6 +83,11 @@ class FanoutPolicy:
         "this run's lineage, that is of the run that this one re-executes (lineage), those of any run of the "
         "asset with the same code_version (always), or none (never).",
     )
+    keep_intermediates: bool = _setting(
+        default=False,
+        description="Keep what the steps have stored for each other when the asset has materialised, so that "
+        "single steps of that run can be executed again. Default: it is removed; the ledger keeps the outcomes.",
+    )
 
     def __post_init__(self) -> None:
         problems = [problem for each in fields(self) if (problem := _problem(each, getattr(self, each.name)))]
@@ -103,6 +108,7 @@ ACCEPTED: dict[str, type | tuple[str, ...]] = {
     "max_records": int,
     "on_empty": get_args(OnEmpty),
     "reuse": get_args(Reuse),
+    "keep_intermediates": bool,
 }
 
 

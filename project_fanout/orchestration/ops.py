@@ -29,6 +29,12 @@ from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress, StageRun
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
+from project_fanout.orchestration.intermediates import (
+    RECORDS,
+    Manifest,
+    ManifestEntry,
+    remove_intermediates,
+)
 from project_fanout.orchestration.keys import batch_mapping_key
 from project_fanout.orchestration.report import (
     asset_metadata,
@@ -96,7 +102,8 @@ class FanoutOps:
 
     def compose(self) -> Callable[..., Any]:
         """Return the graph: trigger, map the sub-graph of the stages, collect."""
-        trigger, stages, collect = self._trigger_op(), self._stages_graph(), self._collect_op()
+        trigger, stages = self._trigger_op(), self._stages_graph()
+        collect = self._collect_op().with_hooks({self._tidy_up()})
 
         def fan_out(**ins: Any) -> Any:
             batches, manifest = trigger(**ins)
@@ -125,7 +132,7 @@ class FanoutOps:
         op = dg.op(
             name=f"{self.name}__{alias}",
             config_schema=dict,
-            required_resource_keys={UNIT_POOL, LEDGER, *self.resources},
+            required_resource_keys={UNIT_POOL, LEDGER, self._step_io, *self.resources},
             **options,
         )
         return op(function).alias(alias)
@@ -153,31 +160,30 @@ class FanoutOps:
             context.resources.ledger.open()
             settings = self._settings(context)
             found = _checked_records(self.find_records(context, settings, ins), settings.policy)
-            manifest: list[Batch] = []
+            entries: list[ManifestEntry] = []
             for batch in _batches(found, settings.policy.records_per_step):
-                manifest.append(tuple(Progress.of(record) for record in batch))
-                keys = [record.key for record in batch]
+                keys = tuple(record.key for record in batch)
+                units = sum(len(record.units) for record in batch)
+                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units))
                 yield dg.DynamicOutput(
-                    manifest[-1],
-                    output_name="records",
-                    mapping_key=batch_mapping_key(keys),
-                    metadata={
-                        "record_key": ", ".join(keys),
-                        "units": sum(len(record.units) for record in batch),
-                    },
+                    tuple(Progress.of(record) for record in batch),
+                    output_name=RECORDS,
+                    mapping_key=entries[-1].mapping_key,
+                    metadata={"record_key": ", ".join(keys), "units": units},
                 )
-            if not manifest and settings.policy.on_empty == "fail":
+            if not entries and settings.policy.on_empty == "fail":
                 name = function_behind(self.records).__name__
                 raise NoRecordsError(
                     f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
                 )
-            units = sum(len(record.leaves) for batch in manifest for record in batch)
+            units = sum(entry.units for entry in entries)
             if len(self.stages) == 1:
                 context.resources.unit_pool.tally(self.name).expect(units)
+            manifest = Manifest(context.run_id, str(context.op_handle), tuple(entries))
             yield dg.Output(
-                tuple(manifest),
+                manifest,
                 output_name="manifest",
-                metadata={"records": sum(map(len, manifest)), "units": units},
+                metadata={"records": len(manifest.record_keys), "units": units},
             )
 
         return self._op(
@@ -185,7 +191,7 @@ class FanoutOps:
             _with_inputs(trigger_records, self.upstream),
             ins={name: dg.In(_dagster_type(annotation)) for name, annotation in self.upstream.items()},
             out={
-                "records": dg.DynamicOut(io_manager_key=self.step_io_manager_key),
+                RECORDS: dg.DynamicOut(io_manager_key=self.step_io_manager_key),
                 "manifest": dg.Out(io_manager_key=self.step_io_manager_key),
             },
             retry_policy=self.retry_policy,
@@ -244,6 +250,17 @@ class FanoutOps:
                 **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
             },
         )
+
+    def _tidy_up(self) -> dg.HookDefinition:
+        @dg.success_hook(name=f"{self.name}__tidy_up", required_resource_keys={LEDGER, self._step_io})
+        def tidy_up(context: dg.HookContext) -> None:
+            # Without a ledger the outputs are the only copy of the outcomes.
+            _, policy = self.run_config.read(context.op_config)
+            if not policy.keep_intermediates and context.resources.ledger.ledger is not None:
+                removed = remove_intermediates(context, getattr(context.resources, self._step_io))
+                context.log.debug("%s step outputs that are no longer needed have been removed.", removed)
+
+        return tidy_up
 
     def _settings(self, context: dg.OpExecutionContext) -> Settings:
         return Settings(*self.run_config.read(context.op_config))
@@ -322,7 +339,7 @@ class FanoutOps:
         )
 
     def _account_for(
-        self, context: dg.OpExecutionContext, manifest: Sequence[Batch], outcomes: Iterable[Batch]
+        self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[Batch]
     ) -> list[Progress]:
         """Return what became of every record of the manifest, in its order; run those that are not done.
 
@@ -332,25 +349,31 @@ class FanoutOps:
         successes; here the units that have no success are tried again.
         """
         ended = {record.record_key: record for batch in outcomes for record in batch}
-        expected = [record for batch in manifest for record in batch]
-        missing = [
-            record
-            for record in expected
-            if (end := ended.get(record.record_key)) is None
-            or (end.run_id != context.run_id and not end.succeeded)
-        ]
+        expected = manifest.record_keys
+        missing = {
+            key
+            for key in expected
+            if (end := ended.get(key)) is None or (end.run_id != context.run_id and not end.succeeded)
+        }
         if missing:
             context.log.warning(
                 "An earlier run has left %s of %s records unfinished; running what is missing of them now: %s",
                 len(missing),
                 len(expected),
-                ", ".join(repr(record.record_key) for record in missing[:20]),
+                ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
             )
-            advanced: Iterable[Progress] = missing
+            io_manager = getattr(context.resources, self._step_io)
+            advanced: Iterable[Progress] = [
+                record
+                for entry in manifest.entries
+                if not missing.isdisjoint(entry.record_keys)
+                for record in manifest.load(entry, io_manager)
+                if record.record_key in missing
+            ]
             for index in range(len(self._stage_op_names())):
                 advanced = self._advance(context, index, advanced)
             ended.update((record.record_key, record) for record in advanced)
-        return [ended[record.record_key] for record in expected]
+        return [ended[key] for key in expected]
 
     def check_outcomes(
         self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]

@@ -45,13 +45,16 @@ def job(executor: str) -> dg.JobDefinition:
     return definitions(executor).resolve_job_def("squares_job")
 
 
-def run(executor: str, instance: dg.DagsterInstance, again: Any = None) -> dg.JobExecutionResult:
+def run(
+    executor: str, instance: dg.DagsterInstance, again: Any = None, **policy: Any
+) -> dg.JobExecutionResult:
     """Execute the job in this process, as a re-execution if *again* says of what."""
+    ops = {"ops": {"squares": {"config": {"policy": policy}}}}
     reconstructable = dg.build_reconstructable_job(__name__, "job", (executor,))
     return dg.execute_job(
         reconstructable,
         instance,
-        run_config=CONFIG[executor],
+        run_config={**CONFIG[executor], **ops},
         reexecution_options=again,
     )
 

@@ -141,6 +141,7 @@ def resume(
         [event] = instance.fetch_materializations(fault_jobs.squares.key, limit=9).records
         assert event.run_id == result.run_id
         pd.testing.assert_frame_equal(stored_table(instance), undisturbed)
+        assert list((place.home / "storage" / result.run_id).glob("squares.*")) == []
     started = Counter(unit for verb in ("split", "begun") for unit, _ in journal(place.work, verb))
     assert len(started) == RECORDS * UNITS * (1 + CHILDREN)
     assert {unit for unit in before if started[unit] > 1} == set()

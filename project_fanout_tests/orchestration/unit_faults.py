@@ -48,3 +48,14 @@ def wait_to_be_killed(unit: Unit, *, folder: str, workers: int = 2, times: int =
             raise TimeoutError("nobody has killed the workers")
         time.sleep(0.005)
     return unit.key
+
+
+def large_units(*, size: int = 1, order: Any = None) -> Iterator[Record]:
+    """Yield two records of two units with much payload; the last one does what *order* says."""
+    yield Record("one", [Unit("a", ["echo", "x" * size]), Unit("b", ["echo", "x" * size])])
+    yield Record("two", [Unit("a", ["echo", "x" * size]), Unit("b", order or ["echo", "x" * size])])
+
+
+def only_length(unit: Unit) -> int:
+    """Return how long the payload of the first stage was."""
+    return len(unit.payload[1])

@@ -1,0 +1,94 @@
+"""What the steps of a fan-out leave with the IO manager: found again where it is needed, removed where not."""
+
+import pathlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+#: Name of the trigger's DynamicOutput.
+RECORDS = "records"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestEntry:
+    """The records of one mapped step.
+
+    Args:
+        mapping_key: of the trigger's DynamicOutput that holds them.
+        record_keys: their keys.
+        units: how many units they have together.
+    """
+
+    mapping_key: str
+    record_keys: tuple[str, ...]
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All records that a trigger has yielded. Their units are not in it: they are stored once, as outputs.
+
+    Args:
+        run_id: the run that the trigger ran in.
+        step_key: the trigger's step.
+        entries: the mapped steps, in the order of the records.
+    """
+
+    run_id: str
+    step_key: str
+    entries: tuple[ManifestEntry, ...]
+
+    @property
+    def record_keys(self) -> list[str]:
+        """The keys of all records, in order."""
+        return [key for entry in self.entries for key in entry.record_keys]
+
+    def load(self, entry: ManifestEntry, io_manager: dg.IOManager) -> Any:
+        """Return what the trigger has stored for *entry*."""
+        stored = _output_context(self.run_id, self.step_key, RECORDS, entry.mapping_key)
+        return io_manager.load_input(dg.build_input_context(name="batch", upstream_output=stored))
+
+
+def remove_intermediates(context: dg.HookContext, io_manager: object) -> int:
+    """Remove what the other steps of this step's graph have stored in this run; return how many outputs.
+
+    Nothing is removed with an IO manager that does not keep files by run, step and output, as Dagster's
+    own for file systems and object stores do.
+    """
+    if not isinstance(io_manager, dg.UPathIOManager):
+        return 0
+    graph = context.step_key.rpartition(".")[0]
+    removed = 0
+    for run_id, step_key, name, mapping_key in _stored_outputs(context.instance, context.run_id):
+        if step_key == context.step_key or not step_key.startswith(f"{graph}."):
+            continue
+        path = io_manager._get_path(_output_context(run_id, step_key, name, mapping_key))
+        # An IO manager that keeps one file for all runs keeps it for the next one, too.
+        if run_id in path.parts and io_manager.path_exists(path):
+            io_manager.unlink(path)
+            _remove_empty_folders(path, run_id)
+            removed += 1
+    return removed
+
+
+def _stored_outputs(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[str, str, str, str | None]]:
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT):
+        handle = entry.get_dagster_event().step_output_data.step_output_handle
+        yield run_id, handle.step_key, handle.output_name, handle.mapping_key
+
+
+def _output_context(run_id: str, step_key: str, name: str, mapping_key: str | None) -> dg.OutputContext:
+    return dg.build_output_context(run_id=run_id, step_key=step_key, name=name, mapping_key=mapping_key)
+
+
+def _remove_empty_folders(path: Any, run_id: str) -> None:
+    # Only on this machine: in an object store there are no folders, and rmdir removes all that is there.
+    if isinstance(path, pathlib.Path):
+        with suppress(OSError):
+            for folder in path.parents:
+                folder.rmdir()
+                if folder.name == run_id:
+                    return
