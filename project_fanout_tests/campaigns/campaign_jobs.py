@@ -72,8 +72,10 @@ def config(
     folder: Path, *, generated: int, asset: str = "campaign_delivery", **params: Any
 ) -> dict[str, Any]:
     """Return the run config of a campaign whose files are all in *folder*."""
+    report = {"campaign_report": {"config": {"output_dir": str(folder)}}}
     return {
         "ops": {
+            **(report if asset == "campaign_delivery" else {}),
             "recipients": {"config": {"generated": generated, "output_dir": str(folder)}},
             asset: {"config": {"params": {"output_dir": str(folder), **params}}},
         }
