@@ -155,7 +155,7 @@ def resume(
         ("fanout", "kill after trigger", [False]),
         ("fanout", "kill collect", [False]),
         ("in_process", "hold", [False]),
-        ("in_process", "kill after trigger", [False, True]),
+        ("in_process", "kill after trigger", [False]),
     ],
 )
 def test_a_killed_run_is_resumed_whole_and_redoes_nothing(
