@@ -15,11 +15,10 @@ import pandas as pd
 
 from project_fanout.engine.calls import UnitLog
 from project_fanout.engine.errors import (
-    InvalidRecordError,
     NoRecordsError,
     ToleranceExceededError,
-    TooManyRecordsError,
 )
+from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.ledger import LedgerScope
 from project_fanout.engine.ledger_memory import LedgerMemory
 from project_fanout.engine.model import Record, RecordOutcome, UnitOutcome
@@ -159,9 +158,9 @@ class FanoutOps:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             context.resources.ledger.open()
             settings = self._settings(context)
-            found = _checked_records(self.find_records(context, settings, ins), settings.policy)
+            found = checked_records(self.find_records(context, settings, ins), settings.policy)
             entries: list[ManifestEntry] = []
-            for batch in _batches(found, settings.policy.records_per_step):
+            for batch in in_batches(found, settings.policy.records_per_step):
                 keys = tuple(record.key for record in batch)
                 units = sum(len(record.units) for record in batch)
                 entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units))
@@ -465,60 +464,3 @@ def _with_inputs(function: Callable[..., Any], names: Iterable[str]) -> Callable
 
 def _dagster_type(annotation: Any) -> Any:
     return dg.Any if annotation is Any else annotation
-
-
-def _checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
-    """Return the records that the records function has found, refusing what is none as early as can be.
-
-    What is a list already is checked whole before the first record is handed on; so is any number of
-    records under `max_records`. A generator is checked as it goes, because waiting for its end would
-    keep the first record from starting.
-    """
-    if isinstance(found, (str, bytes, Record)) or not hasattr(found, "__iter__"):
-        raise InvalidRecordError(
-            f"The records function returned {found!r}, a {type(found).__name__}: return or yield "
-            "Record(key, units)."
-        )
-    checked = _checked_each(found)
-    limit = policy.max_records
-    if limit is not None:
-        within: list[Record] = []
-        count = 0
-        for record in checked:
-            count += 1
-            if count <= limit:
-                within.append(record)
-        if count > limit:
-            raise TooManyRecordsError(
-                f"There are {count} records, and max_records is {limit}: raise max_records, or have the "
-                "records function find fewer. No unit has been started."
-            )
-        return within
-    return list(checked) if isinstance(found, (list, tuple)) else checked
-
-
-def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
-    seen: set[str] = set()
-    for record in found:
-        if not isinstance(record, Record):
-            raise InvalidRecordError(
-                f"The records function gave {record!r}, a {type(record).__name__}: return or yield "
-                "Record(key, units)."
-            )
-        if record.key in seen:
-            raise InvalidRecordError(
-                f"There are two records with the key {record.key!r}: record keys are unique within a fan-out."
-            )
-        seen.add(record.key)
-        yield record
-
-
-def _batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    batch: list[Record] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

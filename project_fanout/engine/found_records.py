@@ -1,0 +1,66 @@
+"""What a records function gives: checked as early as can be, and put into batches."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from project_fanout.engine.errors import InvalidRecordError, TooManyRecordsError
+from project_fanout.engine.model import Record
+from project_fanout.engine.policy import FanoutPolicy
+
+
+def checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
+    """Return the records that the records function has found, refusing what is none as early as can be.
+
+    What is a list already is checked whole before the first record is handed on; so is any number of
+    records under `max_records`. A generator is checked as it goes, because waiting for its end would
+    keep the first record from starting.
+    """
+    if isinstance(found, (str, bytes, Record)) or not hasattr(found, "__iter__"):
+        raise InvalidRecordError(
+            f"The records function returned {found!r}, a {type(found).__name__}: return or yield "
+            "Record(key, units)."
+        )
+    checked = _checked_each(found)
+    limit = policy.max_records
+    if limit is not None:
+        within: list[Record] = []
+        count = 0
+        for record in checked:
+            count += 1
+            if count <= limit:
+                within.append(record)
+        if count > limit:
+            raise TooManyRecordsError(
+                f"There are {count} records, and max_records is {limit}: raise max_records, or have the "
+                "records function find fewer. No unit has been started."
+            )
+        return within
+    return list(checked) if isinstance(found, (list, tuple)) else checked
+
+
+def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
+    seen: set[str] = set()
+    for record in found:
+        if not isinstance(record, Record):
+            raise InvalidRecordError(
+                f"The records function gave {record!r}, a {type(record).__name__}: return or yield "
+                "Record(key, units)."
+            )
+        if record.key in seen:
+            raise InvalidRecordError(
+                f"There are two records with the key {record.key!r}: record keys are unique within a fan-out."
+            )
+        seen.add(record.key)
+        yield record
+
+
+def in_batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    """Yield *records* in lists of *size*, the last one of what is left."""
+    batch: list[Record] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
