@@ -257,7 +257,7 @@ class FanoutOps:
             # Without a ledger the outputs are the only copy of the outcomes.
             _, policy = self.run_config.read(context.op_config)
             if not policy.keep_intermediates and context.resources.ledger.ledger is not None:
-                removed = remove_intermediates(context, getattr(context.resources, self._step_io))
+                removed = remove_intermediates(context, self._step_io)
                 context.log.debug("%s step outputs that are no longer needed have been removed.", removed)
 
         return tidy_up
@@ -362,12 +362,11 @@ class FanoutOps:
                 len(expected),
                 ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
             )
-            io_manager = getattr(context.resources, self._step_io)
             advanced: Iterable[Progress] = [
                 record
                 for entry in manifest.entries
                 if not missing.isdisjoint(entry.record_keys)
-                for record in manifest.load(entry, io_manager)
+                for record in manifest.load(entry, context.resources, self._step_io)
                 if record.record_key in missing
             ]
             for index in range(len(self._stage_op_names())):
