@@ -45,11 +45,13 @@ class Manifest:
         """The keys of all records, in order."""
         return [key for entry in self.entries for key in entry.record_keys]
 
-    def load(self, entry: ManifestEntry, resources: Any, io_manager_key: str) -> Any:
+    def load(self, entry: ManifestEntry, context: dg.OpExecutionContext, io_manager_key: str) -> Any:
         """Return what the trigger has stored for *entry* with the IO manager of that key."""
-        stored = _output_context(resources, self.run_id, self.step_key, RECORDS, entry.mapping_key)
-        context = dg.InputContext(name="batch", upstream_output=stored, resources=resources)
-        return getattr(resources, io_manager_key).load_input(context)
+        stored = _output_context(context.resources, self.run_id, self.step_key, RECORDS, entry.mapping_key)
+        load_context = dg.InputContext(
+            name="batch", upstream_output=stored, resources=context.resources, log_manager=context.log
+        )
+        return getattr(context.resources, io_manager_key).load_input(load_context)
 
 
 def remove_intermediates(context: dg.HookContext, io_manager_key: str) -> int:

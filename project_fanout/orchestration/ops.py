@@ -365,7 +365,7 @@ class FanoutOps:
                 record
                 for entry in manifest.entries
                 if not missing.isdisjoint(entry.record_keys)
-                for record in manifest.load(entry, context.resources, self._step_io)
+                for record in manifest.load(entry, context, self._step_io)
                 if record.record_key in missing
             ]
             for index in range(len(self._stage_op_names())):

@@ -30,6 +30,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "max_records": None,
         "on_empty": "succeed",
         "reuse": "lineage",
+        "keep_intermediates": False,
     }
 
 
