@@ -34,13 +34,6 @@ def fanout_sequential() -> dg.JobDefinition:
     return _job("fanout_sequential", fanout_executor, FanoutPolicy(strategy="sequential"), "process")
 
 
-def fanout_without_ledger() -> dg.JobDefinition:
-    """`fanout_executor` with nothing kept for a resume."""
-    return _job(
-        "fanout_without_ledger", fanout_executor, FanoutPolicy(strategy="parallel"), "process", ledger=False
-    )
-
-
 def in_process() -> dg.JobDefinition:
     """Dagster's in-process executor over the same pool: records one after the other."""
     return _job("in_process", dg.in_process_executor, FanoutPolicy(strategy="parallel"), "process")
