@@ -101,7 +101,7 @@ def test_what_is_unknown_is_sent_again_only_when_asked(tmp_path: Path) -> None:
 
 
 def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
-    """Between two messages the server goes away and comes back; nothing is lost and nobody gets two."""
+    """The server goes away for 10 s between two messages; nothing is lost and nobody gets two."""
     port, handler = free_port(), FaultyHandler(tmp_path / "maildir")
     letters = [letter(f"reader{row}", row) for row in range(200)]
     outcomes: list[Delivery] = []
@@ -110,6 +110,7 @@ def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     with running(handler, port):
         thread.start()
         assert until(lambda: len(handler.seen) > 20)
+    thread.join(10)
     assert thread.is_alive()
     with running(handler, port):
         thread.join(60)
