@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -8,6 +9,12 @@ import pytest
 from project_fanout_tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As behind a shell script's `&`. Dagster then ignores SIGTERM too as soon as it is imported, both would
+    # be ignored in every process that a test starts, and none of them could be ended as a user does it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

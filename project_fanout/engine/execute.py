@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -26,8 +27,12 @@ def execute(
     max_result_bytes: int = MAX_RESULT_BYTES,
     on_loaded: Callable[[], None] = lambda: None,
     interruptible: bool = False,
+    memory_limit_mb: int | None = None,
 ) -> UnitReply:
     """Run *call* in this thread and return what became of it: succeeded or failed, whatever is raised.
+
+    Crashed, if a memory limit is set and it has run into that: what is left of a process without memory
+    is not to be trusted with another call.
 
     Args:
         call: the attempt to run.
@@ -35,6 +40,7 @@ def execute(
         on_loaded: called when the stage has been imported, just before it runs.
         interruptible: let an interrupt of this process (KeyboardInterrupt and other exceptions that
             derive from BaseException alone, SystemExit excepted) pass instead of ending the unit as failed.
+        memory_limit_mb: limit that this process has been given, in MiB, None without one.
     """
     started = time.perf_counter()
     try:
@@ -46,7 +52,11 @@ def execute(
     except BaseException as error:
         if interruptible and not isinstance(error, (Exception, SystemExit, GeneratorExit)):
             raise
-        return UnitReply("failed", time.perf_counter() - started, error=described(error))
+        seconds, problem = time.perf_counter() - started, described(error)
+        if memory_limit_mb is None or not isinstance(error, MemoryError):
+            return UnitReply("failed", seconds, error=problem)
+        message = f"{problem.message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
+        return UnitReply("crashed", seconds, error=replace(problem, message=message))
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)
 
 

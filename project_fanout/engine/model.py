@@ -135,7 +135,8 @@ class UnitOutcome:
         record_key: the record that the unit belongs to.
         unit_key: the unit's key.
         stage: name of the stage in which it ended.
-        status: succeeded | failed (raised) | timed_out (over its deadline) | crashed (its worker died).
+        status: succeeded | failed (raised) | timed_out (over its deadline) | crashed (its worker died, or
+            ran into its memory limit).
         attempts: how often it was started.
         seconds: time in the worker, all attempts together.
         result: what the stage returned, as JSON would give it back; None unless succeeded.

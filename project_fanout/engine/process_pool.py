@@ -37,8 +37,8 @@ class ProcessPool:
         max_workers: most units at once; by default the CPUs that this process may use.
         max_result_bytes: longest result of a unit, as JSON text.
         log_level: units' log records of this level and up reach *on_log*.
-        memory_limit_mb: most private writable memory of a worker; a unit that wants more fails with a
-            MemoryError. Processes that it starts have the same limit each. Linux only.
+        memory_limit_mb: most private writable memory of a worker; a unit that wants more has
+            crashed, and the worker is replaced. Processes that it starts have the same limit each. Linux only.
 
     Raises:
         FanoutDefinitionError: an argument is out of its bounds.

@@ -146,6 +146,10 @@ class Seat:
         else:
             self._last_unit_s = about.seconds
             self._end(about)
+            if about.status == "crashed":
+                # It ends itself now, through no fault of the calls that were to follow.
+                self._put_all_back()
+                self._bury()
 
     def _check(self) -> None:
         """Look at the clock: end what is over its deadline, take back what waits behind a long unit."""
@@ -203,6 +207,9 @@ class Seat:
                     f"{_MOST_RETURNS} workers in turn failed before they could start it; the last: {problem}"
                 )
                 self._end(UnitReply("crashed", 0.0, error=UnitError("WorkerCrashed", message)))
+        self._put_all_back()
+
+    def _put_all_back(self) -> None:
         while self._jobs:
             if self._desk.closed:
                 self._end(None)

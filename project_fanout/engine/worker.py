@@ -9,7 +9,6 @@ import socket
 import sys
 import threading
 from contextlib import nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 
 from project_fanout.engine.board import Board
@@ -27,6 +26,8 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     settings: dict[str, Any] = json.loads(settings_json)
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for fd in (socket_fd, board_fd):
         os.set_inheritable(fd, False)  # noqa: FBT003  # takes no keyword
     logging.getLogger().setLevel(settings["log_level"])
@@ -37,7 +38,7 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
         worker.serve()
     except EOFError:
         pass
-    # The pool is gone: whatever threads and exit handlers the units have left must not keep the process.
+    # It is over: whatever threads and exit handlers the units have left must not keep the process.
     os._exit(0)
 
 
@@ -53,13 +54,17 @@ class _Worker:
         os.register_at_fork(after_in_child=self._leave)
 
     def serve(self) -> None:
+        """Run what comes until a call has crashed this process or, as EOFError, the pool is gone."""
         self._board.come_up()
         while True:
             calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
             for number, call, wants_logs in calls:
                 mine = self._board.start(number, _IMPORT_GRACE_S)
                 # Answered in any case: the pool may have given up taking the call back in this very moment.
-                self._send((number, self._run(number, call, wants_logs) if mine else None))
+                reply = self._run(number, call, wants_logs) if mine else None
+                self._send((number, reply))
+                if reply is not None and reply.status == "crashed":
+                    return
 
     def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
         def relay(log: UnitLog) -> None:
@@ -71,14 +76,11 @@ class _Worker:
                 call,
                 max_result_bytes=self._settings["max_result_bytes"],
                 on_loaded=self._board.count_from_now,
+                memory_limit_mb=self._settings["memory_limit_mb"],
             )
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        limit = self._settings["memory_limit_mb"]
-        if limit is not None and reply.error and reply.error.type == "MemoryError":
-            message = f"{reply.error.message} (memory_limit_mb of the pool is {limit})".strip()
-            reply = replace(reply, error=replace(reply.error, message=message))
         return reply
 
     def _send(self, message: tuple[int, UnitReply | UnitLog | None]) -> None:

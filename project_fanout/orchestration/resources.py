@@ -42,8 +42,8 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
     memory_limit_mb: int | None = Field(
         default=None,
         ge=1,
-        description="MiB of memory that one worker may use; a unit that wants more fails. Default: no limit. "
-        "For kind process.",
+        description="MiB of memory that one worker may use; a unit that wants more has crashed. "
+        "Default: no limit. For kind process.",
     )
     ray_address: str | None = Field(
         default=None,

@@ -406,15 +406,30 @@ def test_an_unused_pool_starts_nothing() -> None:
         before.check()
 
 
-def test_a_unit_over_the_memory_limit_fails_and_says_so() -> None:
-    """A worker with a memory limit turns a unit that wants more into a failure that names the limit."""
+def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
+    """The attempt is crashed and its error names the limit; what waits behind it runs once, in a new worker."""
+    sizes = [0, 0, 0, 400_000_000, *[100_000_000] * 6]
     with ProcessPool(1, memory_limit_mb=300) as pool:
-        reply = pool.submit(make_call("want_memory", 400_000_000)).result(20)
-        assert (reply.status, str(reply.error)) == (
-            "failed",
-            "MemoryError: (memory_limit_mb of the pool is 300)",
-        )
-        assert pool.submit(make_call("want_memory", 100_000_000)).result(20).status == "succeeded"
+        first = pool.submit(make_call("process_id")).result(20)
+        replies = [
+            each.result(20) for each in [pool.submit(make_call("want_memory", size)) for size in sizes]
+        ]
+        last = pool.submit(make_call("process_id")).result(20)
+    assert [reply.status for reply in replies] == [*["succeeded"] * 3, "crashed", *["succeeded"] * 6]
+    assert str(replies[3].error) == "MemoryError: (memory_limit_mb of the pool is 300)"
+    assert "want_memory" in replies[3].error.traceback
+    assert first.result_json != last.result_json
+
+
+def test_a_worker_can_be_ended_where_the_run_ignores_sigterm() -> None:
+    """Under `nohup` or a script's `dagster dev &`, SIGTERM still ends a worker and what a unit starts."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with ProcessPool(1) as pool:
+            reply = pool.submit(make_call("kill_self", int(signal.SIGTERM))).result(20)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (reply.status, reply.error is not None and "SIGTERM" in reply.error.message) == ("crashed", True)
 
 
 def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

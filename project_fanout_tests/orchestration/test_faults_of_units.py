@@ -29,7 +29,7 @@ FAULTS: dict[str, tuple[list[Any], str, str]] = {
     "exits": (["exit_process", 3], "crashed", "exit code 3"),
     "is killed": (["kill_self", signal.SIGKILL.value], "crashed", "SIGKILL"),
     "segfaults": (["segfault", None], "crashed", "SIGSEGV"),
-    "hits the memory limit": (["want_memory", 2**33], "failed", "MemoryError"),
+    "hits the memory limit": (["want_memory", 2**33], "crashed", "memory_limit_mb of the pool is 2048"),
     "raises what cannot be pickled": (["raise_chained", 1], "failed", "NeedsKeyword: code 7"),
     "raises what has no text": (["raise_unspeakable", None], "failed", "Unspeakable"),
     "returns NaN": (["return_odd", "nan"], "failed", "result['sizes'][1] is nan, which is not JSON"),
