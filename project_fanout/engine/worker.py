@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 from project_fanout.engine.board import Board
@@ -33,6 +34,7 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     logging.getLogger().setLevel(settings["log_level"])
     if settings["memory_limit_mb"] is not None:
         _limit_memory(settings["memory_limit_mb"])
+    os.nice(settings["niceness"])
     worker = _Worker(Channel(socket.socket(fileno=socket_fd)), Board(board_fd), settings)
     try:
         worker.serve()
@@ -49,6 +51,7 @@ class _Worker:
         self._settings = settings
         self._sending = threading.Lock()
         self._alone = True
+        self._nice = False
         # A process that a unit forks must neither speak for this worker nor keep its socket open: the
         # pool takes the end of the socket for the end of the worker.
         os.register_at_fork(after_in_child=self._leave)
@@ -58,6 +61,7 @@ class _Worker:
         self._board.come_up()
         while True:
             calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
+            self._nice = self._nice or _session_is_nice(self._settings["niceness"])
             for number, call, wants_logs in calls:
                 mine = self._board.start(number, _IMPORT_GRACE_S)
                 # Answered in any case: the pool may have given up taking the call back in this very moment.
@@ -95,6 +99,19 @@ class _Worker:
     def _leave(self) -> None:
         self._alone = False
         self._channel.close()
+
+
+def _session_is_nice(niceness: int) -> bool:
+    """Give this session its niceness; return False if that has to be tried again later."""
+    # Where Linux groups processes by session (autogroup), niceness counts within a session alone, and
+    # every worker has one of its own. Other than root may set it only once in 0.1 s, all sessions together.
+    try:
+        Path("/proc/self/autogroup").write_text(str(niceness), encoding="ascii")
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _limit_memory(megabytes: int) -> None:

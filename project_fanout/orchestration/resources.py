@@ -11,7 +11,7 @@ from project_fanout.engine.calls import UnitPool
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.ledger import LEDGER_URL, Ledger, default_ledger_url
 from project_fanout.engine.pool import InlinePool
-from project_fanout.engine.process_pool import ProcessPool
+from project_fanout.engine.process_pool import LEAST_PRIORITY, NICENESS, ProcessPool
 from project_fanout.engine.ray_pool import RayPool
 from project_fanout.engine.tally import Tally
 
@@ -44,6 +44,13 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
         ge=1,
         description="MiB of memory that one worker may use; a unit that wants more has crashed. "
         "Default: no limit. For kind process.",
+    )
+    niceness: int | None = Field(
+        default=None,
+        ge=0,
+        le=LEAST_PRIORITY,
+        description="How far workers stand back for the run's own process and others on the machine, "
+        f"0 to {LEAST_PRIORITY}, as `nice` counts it. Default: {NICENESS}. For kind process.",
     )
     ray_address: str | None = Field(
         default=None,
@@ -82,7 +89,7 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
             return self._tallies.setdefault(asset, Tally())
 
     def _make(self) -> UnitPool:
-        for field, kind in (("memory_limit_mb", "process"), ("ray_address", "ray")):
+        for field, kind in (("memory_limit_mb", "process"), ("niceness", "process"), ("ray_address", "ray")):
             value = getattr(self, field)
             if value is not None and self.kind != kind:
                 raise FanoutDefinitionError(
@@ -93,7 +100,8 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
             return InlinePool()
         if self.kind == "ray":
             return RayPool(self.max_workers, address=self.ray_address)
-        return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb)
+        niceness = NICENESS if self.niceness is None else self.niceness
+        return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb, niceness=niceness)
 
 
 class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see above

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def surroundings(unit: Unit) -> dict[str, Any]:
         "path": sys.path,
         "main": sys.modules["__main__"].__dict__.get("__file__"),
     }
+
+
+def niceness(unit: Unit) -> list[int]:
+    """Return the niceness of this process and, where sessions have one, of its session."""
+    session = Path("/proc/self/autogroup")
+    found = re.findall(r"nice (-?\d+)", session.read_text()) if session.exists() else []
+    return [os.getpriority(os.PRIO_PROCESS, 0), *map(int, found)]
 
 
 def raise_error(unit: Unit) -> None:

@@ -167,6 +167,20 @@ def test_units_run_in_other_processes_that_know_no_dagster(pool: ProcessPool) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("pool_options", "expected"), [({}, 5), ({"niceness": 0}, 0), ({"niceness": 19}, 19)]
+)
+def test_workers_stand_back_for_the_process_that_feeds_them(
+    pool_options: dict[str, int], expected: int
+) -> None:
+    """With all CPUs busy, the op that finds the records and the web server still get theirs."""
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    with ProcessPool(1, **pool_options) as pool:
+        found = json.loads(pool.submit(make_call("niceness")).result(20).result_json or "")
+    assert found[0] == min(own + expected, 19)
+    assert found[1:] in ([], [expected])
+
+
 def test_an_idle_worker_that_is_killed_costs_nothing(pool: ProcessPool) -> None:
     """A worker killed between two units takes none with it."""
     for _ in range(2):
@@ -448,6 +462,9 @@ def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch)
         ({"max_workers": True}, "max_workers is True"),
         ({"max_result_bytes": -1}, "max_result_bytes is -1, accepted: an int of 1 or more."),
         ({"memory_limit_mb": 1.5}, "memory_limit_mb is 1.5"),
+        ({"niceness": -1}, "niceness is -1, accepted: an int from 0 to 19"),
+        ({"niceness": 20}, "niceness is 20, accepted: an int from 0 to 19"),
+        ({"niceness": True}, "niceness is True"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict[str, object], message: str) -> None:
