@@ -131,6 +131,11 @@ class DagsterDev:
         found: list[dict[str, Any]] = self.ask(RUNS)["runsOrError"]["results"]
         return found
 
+    def status(self, run_id: str) -> str:
+        """Return the status of a run."""
+        (run,) = (run for run in self.runs() if run["runId"] == run_id)
+        return str(run["status"])
+
     def launch(self, location: str, job: str, run_config: Mapping[str, object]) -> str:
         """Launch *job* of a code location as the UI does, and return the run's id."""
         selector = {
@@ -170,6 +175,14 @@ class DagsterDev:
             if self.mark.encode() in variables and not zombie:
                 found.append(int(each.name))
         return found
+
+    @staticmethod
+    def command_line(pid: int) -> str:
+        """Return what a process was started with, "" if it has ended."""
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            return ""
 
     def stop(self) -> list[int]:
         """End the server as Ctrl-C does; return what outlived it by 30 s, after killing that."""

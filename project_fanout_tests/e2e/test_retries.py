@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import dagster as dg
 import pytest
 
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
-from project_fanout_tests.orchestration.fault_work import CHILDREN, FOLDER, HALF, RECORDS, UNITS, journal
+from project_fanout_tests.orchestration.fault_work import CHILDREN, FOLDER, RECORDS, UNITS, half_done, journal
 
 MODULE = "project_fanout_tests.e2e.locations.squares"
 
@@ -36,11 +35,7 @@ def test_a_killed_run_is_retried_by_the_daemon(
     server = dagster_dev("--module-name", MODULE, settings=documented_settings())
     first = server.launch(MODULE, "squares_job", {"execution": {"config": {"max_concurrent": 3}}})
 
-    def half_done() -> bool:
-        squared = journal(tmp_path, "squared")
-        return len(squared) >= HALF and squared[-1][1] < time.time() - 1
-
-    wait_for(half_done, "half of the units have ended")
+    wait_for(lambda: half_done(tmp_path), "half of the units have ended")
     finished = {unit for unit, _ in journal(tmp_path, "squared")}
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     (tmp_path / "hold").unlink()

@@ -2,16 +2,19 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 
 import duckdb
+import pytest
 from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
+from project_fanout_tests.orchestration.fault_work import CHILDREN, FOLDER, RECORDS, UNITS, half_done, journal
 
 LOCATION = "project_fanout"
 STEP = "web_renditions.record.process_record["
@@ -133,3 +136,53 @@ def test_a_tick_of_the_schedule_makes_a_run(
     page.goto(f"{server.url}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "runs.png")
+
+
+def test_a_run_is_terminated_and_resumed_by_clicking(
+    dagster_dev: Callable[..., DagsterDev],
+    page: Page,
+    screenshots: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Terminate: soon the run is Canceled and none of its processes is left. From failure: the rest is run."""
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    (tmp_path / "hold").touch()
+    location = "project_fanout_tests.e2e.locations.squares"
+    server = dagster_dev("--module-name", location)
+    of_the_server = set(server.processes())
+    run_id = server.launch(location, "squares_job", {"execution": {"config": {"max_concurrent": 3}}})
+
+    wait_for(lambda: half_done(tmp_path), "half of the units have ended")
+    finished = {unit for unit, _ in journal(tmp_path, "squared")}
+    # The code server starts the tracker with its first run, and keeps it.
+    of_the_run = {
+        pid
+        for pid in set(server.processes()) - of_the_server
+        if "resource_tracker" not in server.command_line(pid)
+    }
+    assert any("project_fanout worker" in server.command_line(pid) for pid in of_the_run)
+    page.goto(f"{server.url}/runs/{run_id}")
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("dialog").get_by_role("button", name="Terminate 1 run").click()
+
+    wait_for(lambda: server.status(run_id) == "CANCELED", "the run is canceled", 30)
+    wait_for(lambda: of_the_run.isdisjoint(server.processes()), "no process of the run is left", 5)
+    expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
+    page.screenshot(path=screenshots / "canceled.png")
+    (run,) = server.runs()
+    states = {step["status"] for step in run["stepStats"]}
+    assert states == {"SUCCESS", "FAILURE"}, run["stepStats"]
+
+    (tmp_path / "hold").unlink()
+    page.reload()
+    page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
+    page.get_by_text("From failure", exact=True).click()
+    again = wait_for(
+        lambda: next((run for run in server.runs() if run["runId"] != run_id), None), "it is resumed"
+    )
+    server.succeeded(again["runId"])
+    page.screenshot(path=screenshots / "resumed.png")
+    started = Counter(unit for unit, _ in journal(tmp_path, "begun"))
+    assert len(started) == RECORDS * UNITS * CHILDREN
+    assert {unit for unit in finished if started[unit] > 1} == set()

@@ -40,6 +40,12 @@ def journal(where: Path, verb: str) -> list[tuple[str, float]]:
     return [(unit, float(at)) for at, found, unit in lines if found == verb]
 
 
+def half_done(where: Path) -> bool:
+    """Tell whether half of the last stage's units have ended, the latest of them more than 1 s ago."""
+    squared = journal(where, "squared")
+    return len(squared) >= HALF and squared[-1][1] < time.time() - 1
+
+
 def die_if_told(where: str) -> None:
     """End this process as the out-of-memory killer does, if the file `kill <where>` is there; once."""
     order = folder() / f"kill {where}"

@@ -23,6 +23,7 @@ from project_fanout_tests.orchestration.fault_work import (
     HALF,
     RECORDS,
     UNITS,
+    half_done,
     journal,
 )
 
@@ -96,12 +97,11 @@ def run_until_killed(place: Place, executor: str) -> float:
     process = place.start(executor)
     try:
         if (place.work / "hold").exists():
-
-            def half_done() -> bool:
-                squared = journal(place.work, "squared")
-                return len(squared) >= HALF and squared[-1][1] < time.time() - 1
-
-            wait_until(lambda: half_done() or process.poll() is not None, "half of the units have ended", 120)
+            wait_until(
+                lambda: half_done(place.work) or process.poll() is not None,
+                "half of the units have ended",
+                120,
+            )
             process.send_signal(signal.SIGKILL)
         process.wait(timeout=120)
         at = time.time()
