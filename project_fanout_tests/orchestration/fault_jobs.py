@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from project_fanout.orchestration import build_fanout_asset, fanout_executor
+from project_fanout.orchestration import LedgerResource, build_fanout_asset, fanout_executor
 from project_fanout_tests.orchestration.fault_work import (
     die_if_told,
     numbered_records,
@@ -14,9 +14,13 @@ from project_fanout_tests.orchestration.fault_work import (
     whole_table,
 )
 
-EXECUTORS = {"fanout": fanout_executor, "in_process": dg.in_process_executor}
+EXECUTORS = {
+    "fanout": fanout_executor,
+    "fanout without a ledger": fanout_executor,
+    "in_process": dg.in_process_executor,
+}
 #: Few enough that some records have not been started when the run is killed.
-CONFIG = {"fanout": {"execution": {"config": {"max_concurrent": 3}}}, "in_process": {}}
+CONFIG = {name: {"execution": {"config": {"max_concurrent": 3}}} for name in EXECUTORS} | {"in_process": {}}
 
 
 @dg.success_hook
@@ -38,7 +42,8 @@ squares = build_fanout_asset(
 def definitions(executor: str) -> dg.Definitions:
     """Return the asset and its job over *executor*, a key of EXECUTORS."""
     jobs = [dg.define_asset_job("squares_job", [squares])]
-    return dg.Definitions([squares], jobs=jobs, executor=EXECUTORS[executor])
+    resources = {"ledger": LedgerResource(enabled="without a ledger" not in executor)}
+    return dg.Definitions([squares], jobs=jobs, executor=EXECUTORS[executor], resources=resources)
 
 
 def job(executor: str) -> dg.JobDefinition:

@@ -183,3 +183,32 @@ def test_a_killed_run_is_resumed_whole_and_redoes_nothing(
     for all_steps in modes:
         copy = place.copy(tmp_path / f"all steps {all_steps}")
         resume(copy, executor, monkeypatch, all_steps=all_steps, undisturbed=undisturbed)
+
+
+def test_without_a_ledger_steps_that_had_not_ended_are_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame
+) -> None:
+    """After SIGKILL, from failure: the same table; units of steps that had ended do not run again, all others do."""
+    executor = "fanout without a ledger"
+    place = new_place(tmp_path, "hold")
+    run_until_killed(place, executor)
+    assert not (place.home / "fanout_ledger.db").exists()
+    before = Counter(unit for unit, _ in journal(place.work, "begun"))
+    monkeypatch.setenv(FOLDER, str(place.work))
+    with dg.DagsterInstance.from_config(str(place.home)) as instance:
+        [killed] = instance.get_runs()
+        ended = {
+            entry.get_dagster_event().step_key
+            for entry in instance.all_logs(killed.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+        }
+        instance.report_run_failed(killed)
+        again = dg.ReexecutionOptions.from_failure(killed.run_id, instance)
+        assert fault_jobs.run(executor, instance, again).success
+        pd.testing.assert_frame_equal(stored_table(instance), undisturbed)
+    runs = Counter(unit for unit, _ in journal(place.work, "begun"))
+    for number in range(RECORDS):
+        has_ended = any(f".square[record_{number}_" in step for step in ended)
+        units = {unit for unit in runs if unit.startswith(f"{number}.")}
+        assert len(units) == UNITS * CHILDREN
+        assert {runs[unit] - before[unit] for unit in units} == {0 if has_ended else 1}
+    assert 0 < sum(".square[" in step for step in ended) < RECORDS
