@@ -122,7 +122,7 @@ def growth(rounds: int, sizes: Sequence[int]) -> list[dict[str, Any]]:
     found = []
     for records in sizes:
         runs = []
-        for _ in range(rounds if records < 1000 else 1):
+        for _ in range(rounds if records <= 1000 else 1):
             command = [
                 sys.executable,
                 __file__,
