@@ -40,7 +40,7 @@ def burn(unit: Unit) -> dict[str, int]:
 def job(ledger: str) -> dg.JobDefinition:
     """Return the benchmark's job; *ledger* is on or off."""
     sys.path.insert(0, str(Path(__file__).parent))
-    import bench_ledger  # noqa: PLC0415 - a stage is imported by name, so it cannot be in __main__
+    import bench_ledger  # noqa: PLC0415  # a stage is imported by name, so it cannot be in __main__
 
     asset = build_fanout_asset("burned", records=bench_ledger.records, stages=[bench_ledger.burn])
     definitions = dg.Definitions(

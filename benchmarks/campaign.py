@@ -27,15 +27,15 @@ from email.policy import default
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from project_fanout.campaigns.message import Composer, Letter
+from project_fanout.campaigns.recipients import build_list, read_rows
+from project_fanout.campaigns.settings import Message
+from project_fanout.campaigns.sink import HOST, Sink
+from project_fanout.engine import available_cpus
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from project_fanout.campaigns.message import Composer, Letter  # noqa: E402
-from project_fanout.campaigns.recipients import build_list, read_rows  # noqa: E402
-from project_fanout.campaigns.settings import Message  # noqa: E402
-from project_fanout.campaigns.sink import HOST, Sink  # noqa: E402
-from project_fanout.engine import available_cpus  # noqa: E402
-
 PLAIN = "From the plain loop, as long as the others"
 
 

@@ -48,7 +48,7 @@ def burn(unit: Unit) -> tuple[int, float, float]:
 def nap(unit: Unit) -> tuple[int, float, float]:
     """Sleep as many milliseconds as the payload says; return process, start and end."""
     began = time.monotonic()
-    time.sleep(unit.payload / 1000)
+    time.sleep(unit.payload / 1000)  # a unit that takes time and no processor: what --nap is for
     return os.getpid(), began, time.monotonic()
 
 

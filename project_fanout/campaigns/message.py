@@ -162,7 +162,7 @@ def _rendered(template: jinja2.Template, known: Mapping[str, Any]) -> str:
         return template.render(known)
     except jinja2.UndefinedError as error:
         raise UnfitRecipientError(MISSING_VARIABLE, str(error)) from None
-    except Exception as error:  # noqa: BLE001 - a template can raise anything, and does so for this recipient
+    except Exception as error:  # noqa: BLE001  # a template can raise anything, and does so for this recipient
         raise UnfitRecipientError(TEMPLATE_FAILED, f"{type(error).__name__}: {error}") from None
 
 

@@ -117,6 +117,7 @@ class Sender:
                 key: by_key[key] for key, answer in answers.items() if answer == "elsewhere" and not too_late
             }
             if by_key:
+                # Nothing tells when another process has settled its claims, and the thread has no other work.
                 time.sleep(_LOOK_AGAIN_S)
         return outcomes
 
@@ -140,6 +141,7 @@ class Sender:
                 self._claims.confirm()
                 confirm_at = now + _CONFIRM_EVERY_S
             if attempt.ready_at > now:
+                # It is the first that is due, and the thread has no other work.
                 time.sleep(attempt.ready_at - now)
             try:
                 self._connect()
@@ -186,6 +188,7 @@ class Sender:
                 if time.monotonic() + pause >= give_up_at:
                     self._gave_up = True
                     raise
+                # Nothing can be sent meanwhile, and nothing tells when the server is back.
                 time.sleep(pause)
             else:
                 self._gave_up = False

@@ -76,19 +76,20 @@ def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:
     if not module_name or not qualified_name:
         raise ValueError(f"{name!r} does not name a stage: write it as 'package.module:function'.")
     try:
-        stage: Any = importlib.import_module(module_name)
+        found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError:
         if not import_root or import_root in sys.path:
             raise
         sys.path.append(import_root)
-        stage = importlib.import_module(module_name)
+        found = importlib.import_module(module_name)
     for part in qualified_name.split("."):
-        stage = getattr(stage, part)
-    if not callable(stage):
+        found = getattr(found, part)
+    if not callable(found):
         raise TypeError(
-            f"{name!r} is a {type(stage).__name__}, not a function: a stage is called with a Unit."
+            f"{name!r} is a {type(found).__name__}, not a function: a stage is called with a Unit."
         )
-    return stage  # type: ignore[no-any-return]
+    stage: Callable[..., Any] = found
+    return stage
 
 
 def described(error: BaseException) -> UnitError:

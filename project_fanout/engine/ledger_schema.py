@@ -37,11 +37,11 @@ class AnyText(_LongText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return what is stored of *value*."""
         return None if value is None else json.dumps(value)[1:-1]
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return the text again."""
         return None if value is None else str(json.loads(f'"{value}"'))
 
@@ -51,7 +51,7 @@ class JsonText(_LongText):
 
     cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return what is stored of *value*."""
         if value is None or value.isascii():
             return value

@@ -125,7 +125,7 @@ class BatchWriter(Generic[_T]):
             self.write(batch)
         except LedgerError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
             return LedgerError(f"The ledger could not be written: {error!r}.")
         return None
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
@@ -268,7 +269,10 @@ class _Hand:
             self._in_pool += 1
             on_log = self._news.put if self.run.on_log else None
             future = self.run.pool.submit(self.run.call(job, params), on_log)
-            future.add_done_callback(lambda done, job=job: self._news.put((job, done)))  # type: ignore[misc]
+            future.add_done_callback(partial(self._note, job))
+
+    def _note(self, job: Job, done: "Future[UnitReply]") -> None:
+        self._news.put((job, done))
 
     def _window(self) -> float:
         """How many units this step may have in the pool."""

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -89,14 +89,14 @@ def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
             retries: {enabled: {}}
             tag_concurrency_limits: [{key: database, value: redshift, limit: 4}]
     """
-    config = init_context.executor_config
+    config: Mapping[str, Any] = init_context.executor_config
     max_concurrent = config["max_concurrent"]
-    retries = RetryMode.from_config(config["retries"])  # type: ignore[arg-type]  # the schema is checked
+    retries = RetryMode.from_config(config["retries"])
     assert retries is not None
     return FanoutExecutor(
-        max_concurrent=default_max_concurrent() if max_concurrent is None else max_concurrent,  # type: ignore[arg-type]
+        max_concurrent=default_max_concurrent() if max_concurrent is None else max_concurrent,
         retries=retries,
-        tag_concurrency_limits=config.get("tag_concurrency_limits"),  # type: ignore[arg-type]
+        tag_concurrency_limits=config.get("tag_concurrency_limits"),
     )
 
 
@@ -344,7 +344,7 @@ def _step_events(step_context: StepExecutionContext) -> Iterator[DagsterEvent]:
     """Execute a step in the calling thread; yield its events, then those of its hooks."""
     # An event loop belongs to one thread: async ops cannot share the run's.
     loop = _LazyEventLoop()
-    step_context._event_loop = loop  # type: ignore[assignment]
+    step_context._event_loop = loop  # type: ignore[assignment]  # it is one when it is asked
     events: list[DagsterEvent] = []
     try:
         for event in dagster_event_sequence_for_step(step_context):

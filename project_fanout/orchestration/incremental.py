@@ -13,6 +13,7 @@ from project_fanout.orchestration.internals import (
     DagsterEvent,
     ExecutionPlan,
     ExecutionStep,
+    HandledOutputData,
     InstanceConcurrencyContext,
     KnownExecutionState,
     RetryMode,
@@ -177,9 +178,8 @@ class IncrementalExecution(ActiveExecution):
         if producer is not None and producer.storing is not None:
             # A producer goes on to its next output when the last one has been stored; an output of
             # type Nothing has no HANDLED_OUTPUT.
-            handled = dagster_event.is_handled_output and (
-                dagster_event.event_specific_data.output_name == producer.storing[0]  # type: ignore[union-attr]
-            )
+            data = dagster_event.event_specific_data
+            handled = isinstance(data, HandledOutputData) and data.output_name == producer.storing[0]
             if handled or dagster_event.is_successful_output or dagster_event.is_step_success:
                 self._item_stored(dagster_event.step_key or "", producer.storing)
                 producer.storing = None

@@ -15,6 +15,7 @@ from dagster._core.events import (
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
     DagsterEvent,
     EngineEventData,
+    HandledOutputData,
 )
 from dagster._core.execution.api import ExecuteRunWithPlanIterable
 from dagster._core.execution.compute_logs import create_compute_log_file_key
@@ -85,6 +86,7 @@ __all__ = [
     "ExecutionPlan",
     "ExecutionStep",
     "FromPendingDynamicStepOutput",
+    "HandledOutputData",
     "IAttachDifferentObjectToOpContext",
     "InstanceConcurrencyContext",
     "KnownExecutionState",

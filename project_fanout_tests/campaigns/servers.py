@@ -26,7 +26,7 @@ class FaultyHandler(MaildirHandler):
         super().__init__(maildir)
         self.seen: Counter[str] = Counter()
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         """Answer as the address asks."""
@@ -47,7 +47,7 @@ class FaultyHandler(MaildirHandler):
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
         """Keep the message, or answer as the address asks."""
         wish = envelope.rcpt_tos[0].partition("@")[0].rstrip("0123456789")
         if wish == "refused-late":

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -33,8 +34,12 @@ def test_every_setting_is_named() -> None:
     graph = defs.resolve_job_def("campaign_job").graph.node_named("campaign_delivery").definition
     assert isinstance(graph, dg.GraphDefinition)
     assert graph.config_mapping is not None
-    params = graph.config_mapping.config_schema.config_type.fields["params"].config_type.fields  # type: ignore[attr-defined]
-    names = [*params, *(each.name for each in fields(Message)), *STATUSES]
+    settings: Any = graph.config_mapping.config_schema.config_type
+    names = [
+        *settings.fields["params"].config_type.fields,
+        *(each.name for each in fields(Message)),
+        *STATUSES,
+    ]
     assert [name for name in names if f"`{name}`" not in TEXT] == []
     unexplained = {"port", "timeout_s"}
     assert [

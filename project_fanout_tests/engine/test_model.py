@@ -63,7 +63,7 @@ def test_units_are_units(make: Any, units: Any) -> None:
 
 def test_units_may_come_from_a_generator() -> None:
     """They are read once and kept as a tuple, so a record can be read twice."""
-    record = Record("r", (Unit(str(number)) for number in range(3)))  # type: ignore[arg-type]
+    record = Record("r", (Unit(str(number)) for number in range(3)))  # type: ignore[arg-type]  # users give any iterable
     assert [unit.key for unit in record.units] == ["0", "1", "2"]
     assert record.units == record.units
 

@@ -77,7 +77,7 @@ def read(annotation: Any, value: Any) -> Any:
         (set[str], ["a", "a"], {"a"}),
         (dict[str, int], {"webp": "80"}, {"webp": 80}),
         (Optional[int], None, None),  # noqa: UP045  # users write both
-        (Optional[int], "7", 7),  # noqa: UP045
+        (Optional[int], "7", 7),  # noqa: UP045  # the same
         (int | None, "7", 7),
         (int | str, "7", "7"),
         (Literal["webp", "avif"], "avif", "avif"),

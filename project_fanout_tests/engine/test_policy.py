@@ -90,7 +90,7 @@ def test_values_out_of_bounds_are_refused(name: str, bad: list[Any]) -> None:
 def test_all_that_is_wrong_is_said_at_once() -> None:
     """Nobody has to correct a policy field by field."""
     with pytest.raises(FanoutDefinitionError) as error:
-        FanoutPolicy(max_workers=0, on_empty="ignore", max_failed_ratio=2)  # type: ignore[arg-type]
+        FanoutPolicy(max_workers=0, on_empty="ignore", max_failed_ratio=2)  # type: ignore[arg-type]  # refused
     assert all(name in str(error.value) for name in ("max_workers", "on_empty", "max_failed_ratio"))
 
 

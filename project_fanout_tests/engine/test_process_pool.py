@@ -470,7 +470,7 @@ def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch)
 def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict[str, object], message: str) -> None:
     """A pool with impossible settings is refused when it is made."""
     with pytest.raises(FanoutDefinitionError, match=message):
-        ProcessPool(**arguments)  # type: ignore[arg-type]
+        ProcessPool(**arguments)  # type: ignore[arg-type]  # what is refused
 
 
 PARENT = """

@@ -174,7 +174,7 @@ def output_of_a_failed_step() -> None:
     first, second = fails_between_outputs()
     echo.alias("on_first")(first)
     echo.alias("on_second")(second)
-    add_one(echo.alias("apart")(total([])))  # type: ignore[arg-type]
+    add_one(echo.alias("apart")(total([])))  # type: ignore[arg-type]  # within a graph it is an output
 
 
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=2, delay=0.2))

@@ -22,7 +22,7 @@ def wait_for(path: Path, seconds: float = 30) -> None:
         time.sleep(0.005)
 
 
-class Folder(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Folder(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
     """A folder in which the steps of a test leave marks."""
 
     path: str
@@ -170,7 +170,7 @@ def retried_trigger() -> None:
     collect_any(retried_half_way().map(work).collect())
 
 
-class Gate(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Gate(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
     """What a pool is to a step that waits for it: teardown releases the step, by an error."""
 
     path: str

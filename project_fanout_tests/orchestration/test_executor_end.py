@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def test_an_error_in_the_loop_fails_the_run(home: Path, marks: Path, monkeypatch
         assert run is not None
         assert run.status is dg.DagsterRunStatus.FAILURE
         [failure] = [event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE"]
-        assert "a bug in the loop" in failure.event_specific_data.error.to_string()  # type: ignore[union-attr]
+        assert "a bug in the loop" in str(failure.job_failure_data.error)
         assert all(
             ends == ["STEP_FAILURE"]
             for step, ends in ends_of_steps(instance, result.run_id).items()
@@ -201,6 +202,9 @@ def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, n
         kinds.append("managed")
     results: dict[str, str] = {}
 
+    def in_their_ops(name: str) -> bool:
+        return all((marks / f"talking {name} {n}").exists() for n in range(3))
+
     def run(name: str, instance: dg.DagsterInstance) -> None:
         job = streaming_jobs.reconstructable(name)
         results[name] = dg.execute_job(job, instance, run_config=streaming_jobs.config(marks)).run_id
@@ -213,7 +217,7 @@ def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, n
             # Dagster configures Python's logging when a run starts, which can deadlock with a thread
             # that logs at that moment, whatever the executor: wait until this run's steps are in their
             # ops, where they wait for those of the other run.
-            until(lambda name=name: all((marks / f"talking {name} {n}").exists() for n in range(3)))  # type: ignore[misc]
+            until(partial(in_their_ops, name))
         for thread in threads:
             thread.join(timeout=60)
             assert not thread.is_alive()

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,9 @@ def test_every_worker_is_killed_twice(tmp_path: Path) -> None:
     waits = build_fanout_asset("waits", records=many_units, stages=[wait_to_be_killed])
     killed: set[int] = set()
 
+    def dead(pid: int) -> bool:
+        return not lives(pid)
+
     def kill_all() -> None:
         def fresh() -> list[int]:
             found = {int(path.name) for path in tmp_path.glob("[0-9]*")} - killed
@@ -99,7 +103,7 @@ def test_every_worker_is_killed_twice(tmp_path: Path) -> None:
             for pid in wait_until(fresh, "both workers are at work", 60):
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
-                wait_until(lambda pid=pid: not lives(pid), "it is dead")  # type: ignore[misc]
+                wait_until(partial(dead, pid), "it is dead")
             for pid in killed:
                 (tmp_path / f"killed {pid}").touch()
 

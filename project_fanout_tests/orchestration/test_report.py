@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
+from project_fanout.engine.model import Status
 from project_fanout.orchestration.report import (
     COLUMNS,
     asset_metadata,
@@ -18,10 +19,12 @@ def fine(result: object, *, unit: str = "u", record: str = "r", seconds: float =
     return UnitOutcome(record, unit, "work", "succeeded", 1, seconds, result=result)
 
 
-def bad(status: str = "failed", *, unit: str = "u", record: str = "r", message: str = "bad") -> UnitOutcome:
+def bad(
+    status: Status = "failed", *, unit: str = "u", record: str = "r", message: str = "bad"
+) -> UnitOutcome:
     """Return the outcome of a unit that did not."""
     error = UnitError("ValueError", message, "Traceback ...")
-    return UnitOutcome(record, unit, "work", status, 3, 1.0, error=error)  # type: ignore[arg-type]
+    return UnitOutcome(record, unit, "work", status, 3, 1.0, error=error)
 
 
 def frame_of(*outcomes: UnitOutcome) -> pd.DataFrame:

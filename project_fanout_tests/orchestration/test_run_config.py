@@ -34,12 +34,12 @@ def all_kinds(
     quality: Annotated[float | None, at.Gt(0)] = None,
     kind: Format = "webp",
     kinds: list[Format] = ["webp"],  # noqa: B006  # what a user writes
-    by_kind: dict[str, int] = {"webp": 80},  # noqa: B006
+    by_kind: dict[str, int] = {"webp": 80},  # noqa: B006  # the same
     crop: bool = False,
     where: Path = Path("out/put"),
     size: Size = Size(2),
-    limit: int = None,  # type: ignore[assignment]  # noqa: RUF013
-    anything={"a": [1]},  # type: ignore[no-untyped-def]  # noqa: B006
+    limit: int = None,  # type: ignore[assignment]  # noqa: RUF013  # the same
+    anything={"a": [1]},  # type: ignore[no-untyped-def]  # noqa: B006  # the same
 ) -> list[Record]:
     """Return one record that tells what the params were."""
     got = [marker, width, quality, kind, kinds, by_kind, crop, str(where), size.width, limit, anything]
