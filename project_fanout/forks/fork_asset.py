@@ -19,14 +19,8 @@ from project_fanout.engine.runner import Progress
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
 from project_fanout.forks.request import InvalidForkError, read_fork
-from project_fanout.orchestration.asset import (
-    PARTITION_KEY,
-    asset_key,
-    complete_check,
-    define_asset,
-    upstream_of,
-)
-from project_fanout.orchestration.ops import FanoutOps, Settings, log_first_traceback
+from project_fanout.orchestration.asset import asset_key, define_asset, upstream_of
+from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Settings, log_first_traceback
 from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
 
 #: Run config beside that of the tasks function.
@@ -138,13 +132,6 @@ class ForkOps(FanoutOps):
     """Makes the ops of one fork: its records are what the tasks function returned, its value is the join."""
 
     run_config: ForkRunConfig
-
-    def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config of the ops; a task's step needs none, since its record carries a plan."""
-        return {
-            **super().config_of_ops(config),
-            "record": {"ops": {name: {"config": {}} for name in self._stage_op_names()}},
-        }
 
     def find_records(
         self, context: dg.OpExecutionContext, settings: Settings, ins: Mapping[str, Any]
@@ -263,26 +250,20 @@ def build_fork_asset(
     ops = ForkOps(
         key=key,
         records=tasks,
-        stages=(),
-        aggregate=None,
         run_config=ForkRunConfig(
             name=key.to_python_identifier(), params=own, policy=policy, tasks=tasks, actions=registry
         ),
-        upstream={parameter: annotation for parameter, (annotation, _) in upstream.items()},
+        upstream=upstream,
         code_version=options.get("code_version"),
-        partitioned=PARTITION_KEY in inspect.signature(tasks).parameters,
         retry_policy=retry_policy,
         op_tags=op_tags,
         pool=pool,
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
-        check_specs=(complete_check(key),),
-        resources=tuple(resources or ()),
+        resources=resources or {},
     )
     return define_asset(
         ops,
-        {parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
-        resource_defs={key: each.get_resource_definition() for key, each in (resources or {}).items()},
         name=name,
         key_prefix=key_prefix,
         description=description or inspect.getdoc(function_behind(tasks)),

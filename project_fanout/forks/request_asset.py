@@ -13,7 +13,7 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
-from project_fanout.orchestration.asset import asset_key, complete_check, define_asset
+from project_fanout.orchestration.asset import asset_key, define_asset
 from project_fanout.orchestration.ops import FanoutOps, Settings
 from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
 
@@ -99,13 +99,6 @@ class RequestOps(FanoutOps):
 
     run_config: RequestRunConfig
 
-    def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config of the ops; a task's step needs none, since its record carries a plan."""
-        return {
-            **super().config_of_ops(config),
-            "record": {"ops": {name: {"config": {}} for name in self._stage_op_names()}},
-        }
-
     def find_records(
         self,
         context: dg.OpExecutionContext,  # noqa: ARG002  # what others need of a step
@@ -158,27 +151,10 @@ def build_request_asset(
     ops = RequestOps(
         key=key,
         records=as_requested,
-        stages=(),
-        aggregate=None,
         run_config=run_config,
-        upstream={},
         code_version=options.get("code_version"),
-        partitioned=False,
         retry_policy=retry_policy,
-        op_tags=None,
-        pool=None,
         io_manager_key=io_manager_key,
-        step_io_manager_key=None,
-        check_specs=(complete_check(key),),
-        resources=tuple(resources or ()),
+        resources=resources or {},
     )
-    return define_asset(
-        ops,
-        {},
-        resource_defs={
-            each: resource.get_resource_definition() for each, resource in (resources or {}).items()
-        },
-        name=name,
-        description=description,
-        **options,
-    )
+    return define_asset(ops, name=name, description=description, **options)

@@ -13,11 +13,9 @@ from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params, annotations_of, function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
-from project_fanout.orchestration.ops import COMPLETE_CHECK, FanoutOps, beta_parts_of_dagster
+from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream, beta_parts_of_dagster
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
-
-PARTITION_KEY = "partition_key"
 
 # One definition for all assets: a job refuses two resources of one key that are not the same object.
 _DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {
@@ -136,21 +134,18 @@ def build_fanout_asset(
         stages=described,
         aggregate=aggregate,
         run_config=run_config,
-        upstream={parameter: annotation for parameter, (annotation, _) in upstream.items()},
+        upstream=upstream,
         code_version=code_version,
-        partitioned=PARTITION_KEY in inspect.signature(records).parameters,
         retry_policy=retry_policy,
         op_tags=op_tags,
         pool=pool,
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
-        check_specs=(complete_check(key), *(check_specs or ())),
-        resources=tuple(resources or ()),
+        aggregate_checks=tuple(check_specs or ()),
+        resources=resources or {},
     )
     return define_asset(
         ops,
-        {parameter: asset_in for parameter, (_, asset_in) in upstream.items()},
-        resource_defs={key: each.get_resource_definition() for key, each in (resources or {}).items()},
         name=name,
         key_prefix=key_prefix,
         description=description or inspect.getdoc(function_behind(records)),
@@ -167,37 +162,22 @@ def build_fanout_asset(
     )
 
 
-def define_asset(
-    ops: FanoutOps,
-    ins: Mapping[str, dg.AssetIn],
-    *,
-    resource_defs: Mapping[str, dg.ResourceDefinition] | None = None,
-    **options: Any,
-) -> AssetsDefinition:
+def define_asset(ops: FanoutOps, **options: Any) -> AssetsDefinition:
     """Return the asset that *ops* compose.
 
     Args:
         ops: its ops.
-        ins: its upstream assets, by the parameter that takes them.
-        resource_defs: resources that it brings beside those of every fan-out asset.
         options: as for `dagster.graph_asset`.
     """
     with beta_parts_of_dagster():
         decorated = dg.graph_asset(
-            ins=dict(ins),
+            ins={name: each.asset_in for name, each in ops.upstream.items()},
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
-            resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs, **(resource_defs or {})},
+            resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
             **options,
         )(ops.compose())
         return FanoutAssetsDefinition(**decorated.get_attributes_dict())
-
-
-def complete_check(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """Return the check that every fan-out asset has."""
-    return dg.AssetCheckSpec(
-        COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
-    )
 
 
 def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
@@ -207,8 +187,8 @@ def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
 
 def upstream_of(
     records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object
-) -> dict[str, tuple[Any, dg.AssetIn]]:
-    """Return type and asset of each positional parameter of *records*."""
+) -> dict[str, Upstream]:
+    """Return what each positional parameter of *records* takes."""
     if not callable(records):
         raise FanoutDefinitionError(
             f"records is {records!r}; give a function that returns or yields Records."
@@ -219,7 +199,7 @@ def upstream_of(
             "records takes partition_key, but the asset has no partitions; give partitions_def."
         )
     hints = annotations_of(records)
-    upstream: dict[str, tuple[Any, dg.AssetIn]] = {}
+    upstream: dict[str, Upstream] = {}
     for parameter in parameters.values():
         if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
             raise FanoutDefinitionError(
@@ -235,7 +215,7 @@ def upstream_of(
         asset_in = ins.get(parameter.name, parameter.name)
         if not isinstance(asset_in, dg.AssetIn):
             asset_in = dg.AssetIn(key=dg.AssetKey.from_coercible(getattr(asset_in, "key", asset_in)))
-        upstream[parameter.name] = (hints.get(parameter.name, Any), asset_in)
+        upstream[parameter.name] = Upstream(hints.get(parameter.name, Any), asset_in)
     if unknown := [each for each in ins if each not in upstream]:
         raise FanoutDefinitionError(
             f"ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "

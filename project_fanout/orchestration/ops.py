@@ -6,9 +6,9 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import pandas as pd
@@ -48,6 +48,9 @@ from project_fanout.orchestration.run_config import RunConfig
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
 
+#: The parameter by which a records function asks for the key of the partition.
+PARTITION_KEY = "partition_key"
+
 _NO_VALUE: Any = dg.MaterializeResult().value
 
 Batch = tuple[Progress, ...]
@@ -61,28 +64,35 @@ class Settings:
     policy: FanoutPolicy
 
 
+class Upstream(NamedTuple):
+    """An upstream asset, as a parameter of the records function takes it: the parameter's type, and which."""
+
+    annotation: Any
+    asset_in: dg.AssetIn
+
+
 @dataclass(frozen=True, kw_only=True)
 class FanoutOps:
     """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields.
 
     Without *stages* every record has to carry a plan, and one step takes it through all of it.
+    *aggregate_checks* are those whose results *aggregate* returns.
     """
 
     key: dg.AssetKey
     records: Callable[..., Any]
-    stages: tuple[Stage, ...]
-    aggregate: Callable[[pd.DataFrame], Any] | None
     run_config: RunConfig
-    upstream: Mapping[str, Any]
-    code_version: str | None
-    partitioned: bool
-    retry_policy: dg.RetryPolicy | None
-    op_tags: Mapping[str, Any] | None
-    pool: str | None
-    io_manager_key: str | None
-    step_io_manager_key: str | None
-    check_specs: tuple[dg.AssetCheckSpec, ...]
-    resources: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    aggregate: Callable[[pd.DataFrame], Any] | None = None
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
+    code_version: str | None = None
+    retry_policy: dg.RetryPolicy | None = None
+    op_tags: Mapping[str, Any] | None = None
+    pool: str | None = None
+    io_manager_key: str | None = None
+    step_io_manager_key: str | None = None
+    aggregate_checks: tuple[dg.AssetCheckSpec, ...] = ()
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -91,9 +101,18 @@ class FanoutOps:
     @property
     def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
         """The resources that the ops bring along."""
+        given = {key: each.get_resource_definition() for key, each in self.resources.items()}
         if len(self.stages) == 1:
-            return {}
-        return {batch_input_key(self._step_io): batch_input_manager(self._step_io)}
+            return given
+        return {batch_input_key(self._step_io): batch_input_manager(self._step_io), **given}
+
+    @property
+    def check_specs(self) -> tuple[dg.AssetCheckSpec, ...]:
+        """The asset's checks: its own first."""
+        complete = dg.AssetCheckSpec(
+            COMPLETE_CHECK, asset=self.key, description="Whether every unit of the fan-out succeeded."
+        )
+        return (complete, *self.aggregate_checks)
 
     @property
     def _step_io(self) -> str:
@@ -108,15 +127,15 @@ class FanoutOps:
             batches, manifest = trigger(**ins)
             return collect(batches.map(stages).collect(), manifest)
 
-        fan_out.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # graph_asset reads the inputs here
-            [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in self.upstream]
-        )
-        return fan_out
+        return _with_parameters(fan_out, self.upstream)
 
     def config_of_ops(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the config of the ops for the asset's own, which is checked here, before any step starts."""
+        """Return the config of the ops for the asset's own, which is checked here, before any step starts.
+
+        The step of a record that carries a plan needs none.
+        """
         self.run_config.check(config)
-        stage_ops = {name: {"config": config} for name in self._stage_op_names()}
+        stage_ops = {name: {"config": config if self.stages else {}} for name in self._stage_op_names()}
         return {
             "trigger_records": {"config": config},
             "record": {"ops": stage_ops},
@@ -148,8 +167,8 @@ class FanoutOps:
     ) -> Iterable[Record]:
         """Call the records function with upstream assets, params, and the partition if it asks for it."""
         given = {**settings.params, **ins}
-        if self.partitioned:
-            given["partition_key"] = context.partition_key
+        if PARTITION_KEY in inspect.signature(self.records).parameters:
+            given[PARTITION_KEY] = context.partition_key
         arguments = _arguments(self.records, given)
         found: Iterable[Record] = self.records(*arguments.args, **arguments.kwargs)
         return found
@@ -187,8 +206,8 @@ class FanoutOps:
 
         return self._op(
             "trigger_records",
-            _with_inputs(trigger_records, self.upstream),
-            ins={name: dg.In(_dagster_type(annotation)) for name, annotation in self.upstream.items()},
+            _with_parameters(trigger_records, ["context", *self.upstream]),
+            ins={name: dg.In(_dagster_type(each.annotation)) for name, each in self.upstream.items()},
             out={
                 RECORDS: dg.DynamicOut(io_manager_key=self.step_io_manager_key),
                 "manifest": dg.Out(io_manager_key=self.step_io_manager_key),
@@ -453,12 +472,10 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
         context.log.error("Traceback of the first failure:\n%s", first)
 
 
-def _with_inputs(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
-    """Return *function* with the inputs in its signature, where Dagster looks for them."""
-    parameters = [
-        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *names)
-    ]
-    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+def _with_parameters(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:
+    """Return *function* with *names* in its signature, where Dagster looks for inputs."""
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # every function has it
     return function
 
 
