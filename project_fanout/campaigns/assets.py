@@ -20,13 +20,14 @@ from project_fanout.engine import FanoutPolicy
 from project_fanout.forks import assets as forks
 from project_fanout.forks.request_asset import build_request_asset
 from project_fanout.orchestration import build_fanout_asset
+from project_fanout.orchestration.markdown_table import markdown_table
 
 GROUP = "campaigns"
 #: Key of the resource that says which server takes the mail.
 MAIL_SERVER = "mail_server"
 ALL_ACCOUNTED_FOR = "every_recipient_is_accounted_for"
 
-_SHOWN = 20  # rows of a table in an event's metadata
+_SHOWN = 20  # missing rows that an event's metadata names
 
 
 class RecipientsConfig(dg.Config):
@@ -47,17 +48,6 @@ class ReportConfig(dg.Config):
     """Where the report's picture goes."""
 
     output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder for the picture of the rate.")
-
-
-def _markdown(frame: pd.DataFrame) -> dg.MetadataValue:
-    if frame.empty:
-        return dg.MetadataValue.md("none")
-    # A reason may quote a server, and a pipe or line break in it would end the cell.
-    shown = frame.head(_SHOWN).map(
-        lambda cell: " ".join(cell.replace("|", "\\|").split()) if isinstance(cell, str) else cell
-    )
-    more = f"\n\nand {len(frame) - _SHOWN} more" if len(frame) > _SHOWN else ""
-    return dg.MetadataValue.md(shown.to_markdown(index=False) + more)
 
 
 @dg.asset(group_name=GROUP, kinds={"python", "duckdb"})
@@ -175,8 +165,8 @@ def campaign_report(
         table,
         metadata={
             **report.totals(campaign_delivery),
-            "by_domain": _markdown(report.by_domain(table)),
-            "by_reason": _markdown(report.by_reason(table)),
+            "by_domain": markdown_table(report.by_domain(table)),
+            "by_reason": markdown_table(report.by_reason(table)),
             "rate": dg.MetadataValue.md(f"![messages a second](data:image/svg+xml;base64,{inline})"),
             "rate_file": dg.MetadataValue.path(str(file)),
         },

@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.sql.expression import bindparam
 
+from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger_database import LedgerDatabase
 from project_fanout.engine.ledger_rows import chunks
@@ -46,7 +46,7 @@ class Claim:
     detail: Any = None
 
 
-class Claims:
+class Claims(Closing):
     """Claims in the ledger's database; every call is on disk when it returns.
 
     Claim, have the side effect, confirm. Whoever is killed in between leaves a claim that nobody else
@@ -65,17 +65,6 @@ class Claims:
 
     def __init__(self, url: str | Path, *, create: bool = True, lock_timeout_s: float = 60.0) -> None:
         self._database = LedgerDatabase(url, create=create, lock_timeout_s=lock_timeout_s)
-
-    def __enter__(self) -> "Claims":  # Self is new in 3.11
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connections."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Select, delete, func, select
 
+from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger_database import LEDGER_URL, LedgerDatabase, default_ledger_url
 from project_fanout.engine.ledger_entry import (
@@ -36,7 +36,7 @@ __all__ = [
 
 
 @dataclass(eq=False)
-class Ledger:
+class Ledger(Closing):
     """Unit outcomes in a database; safe to use from many threads, and by many runs at once.
 
     An outcome replaces an earlier one of the same unit in the same stage and scope, except that only a
@@ -62,17 +62,6 @@ class Ledger:
     def __post_init__(self) -> None:
         self._database = LedgerDatabase(self.url, create=self.create, lock_timeout_s=self.lock_timeout_s)
         self._writer = BatchWriter(self._write, _size, max_items=self.max_waiting)
-
-    def __enter__(self) -> "Ledger":  # Self is new in 3.11
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def name(self) -> str:

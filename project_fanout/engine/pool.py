@@ -5,16 +5,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
-from types import TracebackType
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.execute import MAX_RESULT_BYTES, execute
 from project_fanout.engine.logs import relayed_logs
 from project_fanout.engine.model import UnitError
 
 
-class InlinePool:
+class InlinePool(Closing):
     """Runs each unit in the thread that submits it, with the same outcome as in a `ProcessPool`.
 
     For tests, for debugging, and for units too short to be worth the way to another process. What it
@@ -57,14 +57,6 @@ class InlinePool:
     def close(self) -> None:
         """Refuse further calls; there is nothing to wait for."""
         self._closed = True
-
-    def __enter__(self) -> "InlinePool":  # Self is new in 3.11
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _reply(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None) -> UnitReply:
         relaying = (

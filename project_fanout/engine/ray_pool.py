@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 from project_fanout.engine import ray_session
 from project_fanout.engine.backlog import Backlog, Job
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
 from project_fanout.engine.execute import MAX_RESULT_BYTES
 from project_fanout.engine.model import UnitError
@@ -53,7 +53,7 @@ class _Flight:
     killed: bool = False
 
 
-class RayPool:
+class RayPool(Closing):
     """Runs units as tasks of a Ray cluster: the one given, or one in this machine for as long as the pool lives.
 
     A unit gets the same reply as in a `ProcessPool`. Ray never runs a unit a second time by itself: a
@@ -156,14 +156,6 @@ class RayPool:
         self._events.put(lambda: None)
         if threading.current_thread() is not self._dispatcher:
             self._dispatcher.join(_LONGEST_CLOSE_S)
-
-    def __enter__(self) -> "RayPool":  # Self is new in 3.11
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # All below runs in the dispatcher's thread.
 

@@ -20,6 +20,7 @@ from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
 from project_fanout.forks.request import InvalidForkError, read_fork
 from project_fanout.orchestration.asset import asset_key, define_asset, upstream_of
+from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Settings, log_first_traceback
 from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
 
@@ -311,15 +312,13 @@ def _joined(record: Progress) -> JoinedTask:
 def _table(tasks: Mapping[str, JoinedTask], joined: AbstractSet[str]) -> dg.MarkdownMetadataValue:
     rows = [
         {
-            "taskReferenceName": reference.replace("|", "\\|"),
+            "taskReferenceName": reference,
             "action": task["action"],
             "status": task["status"],
             "attempts": task["attempts"],
             "seconds": task["seconds"],
             "joined": "yes" if reference in joined else "no",
         }
-        for reference, task in list(tasks.items())[:_SHOWN]
+        for reference, task in tasks.items()
     ]
-    text = pd.DataFrame(rows).to_markdown(index=False) or ""
-    more = f"\n\nand {len(tasks) - _SHOWN} more" if len(tasks) > _SHOWN else ""
-    return dg.MetadataValue.md(text + more)
+    return markdown_table(pd.DataFrame(rows), _SHOWN)

@@ -13,13 +13,14 @@ from project_fanout.images.photographs import read_photographs
 from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, HIGHEST_MAX_PIXELS
 from project_fanout.images.renditions import render, replace_file
 from project_fanout.orchestration import build_fanout_asset
+from project_fanout.orchestration.markdown_table import markdown_table
 
 GROUP = "images"
 #: Key of the IO manager that stores the tables.
 WAREHOUSE = "warehouse"
 ALL_READABLE = "every_picture_is_readable"
 
-_SHOWN = 20  # rows of a table in an event's metadata; all of them are in the database
+_SHOWN = 20  # files that an event's metadata or the log names; all of them are in the database
 
 
 class ImageCatalogConfig(dg.Config):
@@ -44,18 +45,6 @@ def column_schema(columns: Mapping[str, tuple[str, str]]) -> dg.TableSchema:
     return dg.TableSchema(
         [dg.TableColumn(name, kind.lower(), description) for name, (kind, description) in columns.items()]
     )
-
-
-def markdown(frame: pd.DataFrame) -> dg.MetadataValue:
-    """Return the first rows of *frame* as a Markdown table, and how many more there are."""
-    if frame.empty:
-        return dg.MetadataValue.md("none")
-    # A pipe or line break in a file name would end the cell.
-    shown = frame.head(_SHOWN).map(
-        lambda cell: " ".join(cell.replace("|", "\\|").split()) if isinstance(cell, str) else cell
-    )
-    more = f"\n\nand {len(frame) - _SHOWN} more" if len(frame) > _SHOWN else ""
-    return dg.MetadataValue.md(shown.to_markdown(index=False) + more)
 
 
 @dg.asset(
@@ -89,7 +78,7 @@ def image_catalog(
             "source_dir": dg.MetadataValue.path(str(catalog.source_dir)),
             "readable": len(catalog.readable),
             "unreadable": len(unreadable),
-            "unreadable_pictures": markdown(unreadable),
+            "unreadable_pictures": markdown_table(unreadable),
             "ignored_files": ", ".join(catalog.ignored[:_SHOWN]) or "none",
         },
     )
@@ -98,7 +87,7 @@ def image_catalog(
         passed=unreadable.empty,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(unreadable)} of {len(catalog.pictures)} cannot be rendered.",
-        metadata={"unreadable_pictures": markdown(unreadable)},
+        metadata={"unreadable_pictures": markdown_table(unreadable)},
     )
 
 
@@ -142,8 +131,8 @@ def renditions_report(
     """What the renditions weigh by photograph and format, what that saves, and a page that shows them all."""
     report = tables.report_table(image_catalog, web_renditions)
     metadata: dict[str, dg.MetadataValue] = {
-        "saving_by_format": markdown(tables.saving_by_format(report)),
-        "bytes_by_photograph": markdown(tables.bytes_by_photograph(report)),
+        "saving_by_format": markdown_table(tables.saving_by_format(report)),
+        "bytes_by_photograph": markdown_table(tables.bytes_by_photograph(report)),
     }
     folder = page_folder(web_renditions)
     if folder is None:

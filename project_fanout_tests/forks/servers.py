@@ -58,29 +58,21 @@ class _Server(ThreadingHTTPServer):
         """Clients that hang up are what is tested."""
 
 
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        """The test output is no access log."""
+
+
 @contextmanager
-def serving(answers: dict[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
-    """Serve *answers* by path on 127.0.0.1; give host:port, and the list of paths that were asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            if self.path in answers:
-                answers[self.path](self)
-            else:
-                self.send_error(404)
-
-        def log_message(self, *args: object) -> None:
-            """The test output is no access log."""
-
-    server = _Server(("127.0.0.1", 0), Handler)
+def _listening(handler: type[_Handler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve with *handler* on 127.0.0.1, in threads; give host:port."""
+    server = _Server(("127.0.0.1", 0), handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{server.server_address[1]}", asked
+        yield f"127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -88,11 +80,28 @@ def serving(answers: dict[str, Answer], tls: ssl.SSLContext | None = None) -> It
 
 
 @contextmanager
+def serving(answers: dict[str, Answer], tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[str]]]:
+    """Serve *answers* by path on 127.0.0.1; give host:port, and the list of paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(_Handler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.path in answers:
+                answers[self.path](self)
+            else:
+                self.send_error(404)
+
+    with _listening(Handler, tls) as address:
+        yield address, asked
+
+
+@contextmanager
 def tunnelling(to: str) -> Iterator[tuple[str, list[str]]]:
     """Be a proxy that takes every CONNECT to *to*; give host:port, and the list of targets asked for."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(_Handler):
         def do_CONNECT(self) -> None:
             asked.append(self.path)
             host, _, port = to.partition(":")
@@ -107,18 +116,8 @@ def tunnelling(to: str) -> Iterator[tuple[str, list[str]]]:
                             return
                         ends[source].sendall(data)
 
-        def log_message(self, *args: object) -> None:
-            """The test output is no access log."""
-
-    server = _Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with _listening(Handler) as address:
+        yield address, asked
 
 
 @contextmanager
