@@ -1,8 +1,6 @@
 """README says what is so: its code runs, and nothing that a user can set or run is missing from it."""
 
 import re
-import subprocess
-import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,14 +12,10 @@ import yaml
 from project_fanout.definitions import defs
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
-from project_fanout_tests.e2e.server import ROOT, environment
+from project_fanout_tests.e2e.server import ROOT, run_pytest
+from project_fanout_tests.pages import blocks, page, written
 
-README = (ROOT / "README.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    """Return the fenced blocks of README that are marked as *language*."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+README = page("README.md")
 
 
 def named(text: str) -> None:
@@ -31,30 +25,16 @@ def named(text: str) -> None:
 
 def test_the_python_examples_run(tmp_path: Path) -> None:
     """Each Python block is a file with the name in its first line; together they are a passing test."""
-    files = []
-    for block in blocks("python"):
-        name = re.match(r"# (\w+\.py)\n", block)
-        assert name, f"the block says in its first line which file it is: {block[:80]!r}"
-        (tmp_path / name[1]).write_text(block)
-        files.append(name[1])
+    files = written(README, tmp_path)
     assert {"documents.py", "assets.py"} < set(files)
 
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f for f in files if "test" in f)],
-        check=False,
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"\b[1-9]\d* passed", run.stdout)
 
 
-@pytest.mark.parametrize("block", blocks("yaml"))
+@pytest.mark.parametrize("block", blocks(README, "yaml"))
 def test_the_run_config_is_accepted(block: str) -> None:
     """The run config shown is one that images_job takes."""
     assert dg.validate_run_config(defs.resolve_job_def("images_job"), yaml.safe_load(block))
@@ -63,7 +43,7 @@ def test_the_run_config_is_accepted(block: str) -> None:
 def test_the_make_targets_exist() -> None:
     """Each `make` command shown is a target of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)", "\n".join(blocks("bash")))
+    targets = re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)", "\n".join(blocks(README, "bash")))
     assert {"demo", "test"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"

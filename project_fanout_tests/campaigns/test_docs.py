@@ -1,6 +1,5 @@
 """docs/campaigns.md says what is so."""
 
-import re
 from dataclasses import fields
 from typing import Any
 
@@ -12,13 +11,12 @@ from project_fanout.campaigns.assets import job_request
 from project_fanout.campaigns.report import STATUSES
 from project_fanout.campaigns.settings import MailServer, Message
 from project_fanout.definitions import defs
-from project_fanout_tests.e2e.server import ROOT
+from project_fanout_tests.pages import blocks, page
 
-TEXT = (ROOT / "docs" / "campaigns.md").read_text()
-BLOCKS = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+TEXT = page("docs/campaigns.md")
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks(TEXT, "yaml"))
 def test_the_run_config_is_accepted(block: str) -> None:
     """Each run config shown is one that the job takes."""
     config = yaml.safe_load(block)

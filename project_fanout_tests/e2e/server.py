@@ -49,6 +49,27 @@ def environment(home: Path) -> dict[str, str]:
     return {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONPATH": search}
 
 
+def run_python(
+    *arguments: str, home: Path, folder: Path, timeout_s: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in *folder* as from a user's shell with DAGSTER_HOME set to *home*; return its output as text."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        env=environment(home),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
+def run_pytest(*files: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the tests in *files* in *folder*, as `run_python` does."""
+    return run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, home=folder, folder=folder)
+
+
 class DagsterDev:
     """A running `dagster dev`.
 

@@ -1,7 +1,5 @@
 """What a pool worker carries, however its run was started."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +7,7 @@ import dagster as dg
 import pandas as pd
 
 from project_fanout_tests.e2e.locations.workers import defs
-from project_fanout_tests.e2e.server import DagsterDev, environment
+from project_fanout_tests.e2e.server import DagsterDev, run_python
 
 MODULE = "project_fanout_tests.e2e.locations.workers"
 
@@ -35,28 +33,8 @@ def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) 
     config = tmp_path / "in_process.yaml"
     config.write_text("execution: {config: {in_process: {}}}")
 
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "dagster",
-            "job",
-            "execute",
-            "-m",
-            MODULE,
-            "-j",
-            "workers_job",
-            "-c",
-            str(config),
-        ],
-        check=False,
-        env=environment(home),
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = ["dagster", "job", "execute", "-m", MODULE, "-j", "workers_job", "-c", str(config)]
+    run = run_python("-m", *command, home=home, folder=tmp_path, timeout_s=300)
 
     assert run.returncode == 0, run.stderr[-4000:]
     check_imports(stored_imports(home))

@@ -1,9 +1,6 @@
 """docs/forks.md says what is so: its code runs, and its run config is accepted."""
 
 import json
-import re
-import subprocess
-import sys
 
 import dagster as dg
 import pytest
@@ -11,52 +8,24 @@ import yaml
 
 from project_fanout.definitions import defs
 from project_fanout.forks.request import ForkTask
-from project_fanout_tests.e2e.server import ROOT, environment
+from project_fanout_tests.e2e.server import run_pytest, run_python
+from project_fanout_tests.pages import blocks, page, written
 
-PAGE = (ROOT / "docs" / "forks.md").read_text()
-
-
-def blocks(language, text=PAGE):
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+PAGE = page("docs/forks.md")
 
 
 def test_the_examples_run(tmp_path):
     """Each Python block is a file with the name in its first line; together they are passing tests."""
-    names = []
-    for block in blocks("python"):
-        name = re.match(r"# (\w+\.py)\n", block)[1]
-        (tmp_path / name).write_text(block)
-        names.append(name)
-    tests = [name for name in names if name.startswith("test_")]
+    tests = [name for name in written(PAGE, tmp_path) if name.startswith("test_")]
     assert len(tests) == 2
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        check=False,
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    run = run_pytest(*tests, folder=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
-    loaded = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import dagster, definitions; dagster.Definitions.validate_loadable(definitions.defs)",
-        ],
-        check=False,
-        env=environment(tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    code = "import dagster, definitions; dagster.Definitions.validate_loadable(definitions.defs)"
+    loaded = run_python("-c", code, home=tmp_path, folder=tmp_path)
     assert loaded.returncode == 0, loaded.stderr
 
 
-@pytest.mark.parametrize("block", [*blocks("yaml"), *blocks("json", (ROOT / "README.md").read_text())])
+@pytest.mark.parametrize("block", [*blocks(PAGE, "yaml"), *blocks(page("README.md"), "json")])
 def test_the_run_config_is_accepted(block):
     """The run config shown is one that the assets of the code location take, by their own checks."""
     config = yaml.safe_load(block)
