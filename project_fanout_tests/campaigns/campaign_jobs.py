@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from project_fanout.campaigns.stages import (
 )
 from project_fanout.engine import Record
 from project_fanout.orchestration import build_fanout_asset, fanout_executor
+from project_fanout_tests.waiting import wait_until
 
 
 def slow_pages(
@@ -33,11 +33,8 @@ def slow_pages(
     """Yield the second page only when a message of the first is in the Maildir."""
     new = Path(output_dir) / "maildir" / "new"
     for number, record in enumerate(read_pages(recipients, campaign=campaign, page_size=page_size)):
-        deadline = time.monotonic() + 60
-        while number == 1 and not (new.is_dir() and any(new.iterdir())):
-            if time.monotonic() > deadline:
-                raise TimeoutError("No message has arrived while the second page was waited for.")
-            time.sleep(0.02)
+        if number == 1:
+            wait_until(lambda: new.is_dir() and any(new.iterdir()), "a message has arrived", 60)
         yield record
 
 

@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -108,13 +108,3 @@ def messages(maildir: Path) -> list[EmailMessage]:
 def recipients_of(maildir: Path) -> Counter[str]:
     """Return how many messages each envelope recipient got."""
     return Counter(message["Delivered-To"] for message in messages(maildir))
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> bool:
-    """Return whether *condition* came true within *seconds*; looked at 50 times a second."""
-    pause = threading.Event()
-    for _ in range(int(seconds * 50)):
-        if condition():
-            return True
-        pause.wait(0.02)
-    return condition()

@@ -6,12 +6,14 @@ import random
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 
 from project_fanout_tests.campaigns import campaign_jobs
-from project_fanout_tests.campaigns.servers import recipients_of, until
+from project_fanout_tests.campaigns.servers import recipients_of
+from project_fanout_tests.waiting import wait_until
 
 COUNT = 300
 
@@ -39,13 +41,14 @@ def test_five_kills_and_nobody_gets_two(tmp_path: Path) -> None:
     def arrived() -> int:
         return len(os.listdir(new)) if new.is_dir() else 0
 
+    def arrived_or_ended(goal: int, run: subprocess.Popen[bytes]) -> bool:
+        return arrived() >= goal or run.poll() is not None
+
     failed_run = ""
     for kill in range(5):
         goal = arrived() + random.randint(1, 40)
         run = start(home, config, failed_run)
-        assert until(lambda goal=goal, run=run: arrived() >= goal or run.poll() is not None, 120), (
-            "the run makes no progress"
-        )
+        wait_until(partial(arrived_or_ended, goal, run), f"{goal} messages have arrived", 120)
         assert run.poll() is None, f"the run ended before kill {kill}"
         os.kill(run.pid, signal.SIGKILL)
         run.wait()

@@ -20,7 +20,8 @@ from project_fanout.campaigns.rate import RateLimit
 from project_fanout.campaigns.sending import Sender
 from project_fanout.campaigns.settings import Destination, MailServer
 from project_fanout.campaigns.sink import HOST
-from project_fanout_tests.campaigns.servers import FaultyHandler, free_port, recipients_of, running, until
+from project_fanout_tests.campaigns.servers import FaultyHandler, free_port, recipients_of, running
+from project_fanout_tests.waiting import wait_until
 
 CONTENT = "Subject: hello\r\n\r\n.a line with a dot\r\n"
 
@@ -109,7 +110,7 @@ def test_a_server_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     thread = threading.Thread(target=lambda: outcomes.extend(one.deliver(letters)))
     with running(handler, port):
         thread.start()
-        assert until(lambda: len(handler.seen) > 20)
+        wait_until(lambda: len(handler.seen) > 20, "more than 20 are under way")
     thread.join(10)
     assert thread.is_alive()
     with running(handler, port):

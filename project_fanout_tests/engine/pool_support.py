@@ -4,12 +4,8 @@ import json
 import os
 import pickle
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from project_fanout.engine.calls import UnitCall
 
@@ -21,16 +17,6 @@ def make_call(stage: str, payload: Any = None, *, key: str = "u1", **settings: A
     params = pickle.dumps(settings.pop("params", {}))
     name = stage if ":" in stage else f"{STAGES}:{stage}"
     return UnitCall(name, "r1", key, json.dumps(payload), params, **settings)
-
-
-def wait_until(condition: Callable[[], Any], what: str, limit_s: float = 20) -> Any:
-    """Return the first true value of *condition*; fail the test if none comes."""
-    give_up_at = time.monotonic() + limit_s
-    while not (value := condition()):
-        if time.monotonic() > give_up_at:
-            pytest.fail(f"waited {limit_s} s in vain until {what}")
-        time.sleep(0.005)
-    return value
 
 
 def lives(pid: int) -> bool:

@@ -21,8 +21,8 @@ from project_fanout.engine.ledger_rows import store
 from project_fanout.engine.ledger_schema import METADATA, OUTCOMES, SCHEMA, SCHEMA_VERSION
 from project_fanout.engine.ledger_writer import BatchWriter
 from project_fanout_tests.engine.ledger_support import SCOPE, locked, make_entry, unprivileged
-from project_fanout_tests.engine.pool_support import wait_until
 from project_fanout_tests.postgres import PostgresServer
+from project_fanout_tests.waiting import wait_until
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from project_fanout.engine import ProcessPool
 from project_fanout.engine.board import Board
 from project_fanout.engine.calls import UnitLog
 from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
-from project_fanout_tests.engine.pool_support import NothingLeft, lives, make_call, wait_until
+from project_fanout_tests.engine.pool_support import NothingLeft, lives, make_call
+from project_fanout_tests.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

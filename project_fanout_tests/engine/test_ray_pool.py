@@ -23,7 +23,8 @@ from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
 from project_fanout.engine.ray_pool import RayPool
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import ray_stages
-from project_fanout_tests.engine.pool_support import lives, make_call, wait_until
+from project_fanout_tests.engine.pool_support import lives, make_call
+from project_fanout_tests.waiting import wait_until
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install '.[ray]'"
@@ -180,7 +181,8 @@ def test_an_asset_has_the_same_table_on_ray(pool: RayPool) -> None:
 ALONE = """
 import sys
 from project_fanout.engine.ray_pool import RayPool
-from project_fanout_tests.engine.pool_support import make_call, wait_until
+from project_fanout_tests.engine.pool_support import make_call
+from project_fanout_tests.waiting import wait_until
 from pathlib import Path
 pool = RayPool(1)
 pool.submit(make_call("hang", sys.argv[1]))

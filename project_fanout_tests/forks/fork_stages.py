@@ -6,6 +6,7 @@ from pathlib import Path
 
 from project_fanout.engine import Fanout, Unit
 from project_fanout.forks.consume import consume
+from project_fanout_tests.waiting import wait_until
 
 
 def double(unit: Unit, *, number: int) -> dict:
@@ -62,11 +63,8 @@ def consume_together(
     """Consume a value; for the value 0 wait until the asset *other* is consuming it as well."""
     began = time.time()
     (Path(folder) / f"{name}.{unit.key}").touch()
-    deadline = time.monotonic() + 60
-    while unit.payload == 0 and not (Path(folder) / f"{other}.0").exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{other} did not begin while {name} was at work")
-        time.sleep(0.01)
+    if unit.payload == 0:
+        wait_until((Path(folder) / f"{other}.0").exists, f"{other} has begun while {name} is at work", 60)
     message = consume(unit, extra_param1=extra_param1, extra_param2=extra_param2)
     return {"message": message, "pid": os.getpid(), "began": began, "ended": time.time()}
 

@@ -7,13 +7,14 @@ the Dagster home without a unit becoming another one.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from project_fanout.engine import Fanout, Record, Unit
+from project_fanout_tests.waiting import wait_until
 
 FOLDER = "PROJECT_FANOUT_FAULTS"
 RECORDS, UNITS, CHILDREN = 8, 2, 2
@@ -54,21 +55,12 @@ def die_if_told(where: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Return when *condition* holds; raise after *seconds*."""
-    give_up_at = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError(f"waited {seconds} s in vain")
-        time.sleep(0.01)
-
-
 def numbered_records() -> Iterator[Record]:
     """Yield the records; may be killed when half of them are out and their units have ended."""
     (folder() / "pid").write_text(str(os.getpid()))
     for number in range(RECORDS):
         if number == RECORDS // 2 and (folder() / "kill trigger").exists():
-            wait_for(lambda: len(journal(folder(), "squared")) >= HALF)
+            wait_until(lambda: len(journal(folder(), "squared")) >= HALF, "half of the units have ended", 120)
             die_if_told("trigger")
         yield Record(f"record {number}", [Unit(f"{number}.{unit}", number) for unit in range(UNITS)])
 
@@ -83,7 +75,7 @@ def square(unit: Unit) -> dict[str, Any]:
     """Return the payload's square; once half of the work is done, wait while the file `hold` is there."""
     note(f"begun {unit.key}")
     if len(journal(folder(), "squared")) >= HALF:
-        wait_for(lambda: not (folder() / "hold").exists())
+        wait_until(lambda: not (folder() / "hold").exists(), "the hold is over", 120)
     note(f"squared {unit.key}")
     return {"square": unit.payload**2}
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from project_fanout.engine import Record, Unit
+from project_fanout_tests.waiting import wait_until
 
 
 def letters(*, last: str = "f") -> Iterator[Record]:
@@ -16,10 +17,7 @@ def letters(*, last: str = "f") -> Iterator[Record]:
 def counted(unit: Unit, *, folder: str, upper: bool = False, size: int = 1, meet: bool = False) -> str:
     """Leave a mark and return the letter; with *meet* the second half waits for the file `go on`."""
     marks = Path(folder)
-    give_up_at = time.monotonic() + 60
-    while meet and unit.payload in "def" and not (marks / "go on").exists():
-        if time.monotonic() > give_up_at:
-            raise TimeoutError("nobody said to go on")
-        time.sleep(0.01)
+    if meet and unit.payload in "def":
+        wait_until((marks / "go on").exists, "somebody says to go on", 60)
     (marks / f"{time.time_ns()} {unit.key}").touch()
     return str(unit.payload.upper() if upper else unit.payload) * size

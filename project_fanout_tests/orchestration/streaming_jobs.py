@@ -11,15 +11,7 @@ from typing import Any
 import dagster as dg
 
 from project_fanout.orchestration import fanout_executor
-
-
-def wait_for(path: Path, seconds: float = 30) -> None:
-    """Return when *path* exists; raise after *seconds*."""
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{path.name} has not appeared within {seconds} s.")
-        time.sleep(0.005)
+from project_fanout_tests.waiting import wait_until
 
 
 class Folder(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
@@ -41,7 +33,7 @@ class Folder(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is
         raise AssertionError(name)
 
     def wait(self, name: str) -> None:
-        wait_for(Path(self.path) / name)
+        wait_until((Path(self.path) / name).exists, f"there is {name}")
 
     def names(self) -> set[str]:
         return set(os.listdir(self.path))

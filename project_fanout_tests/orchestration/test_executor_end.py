@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import yaml
 
 from project_fanout.orchestration import incremental
 from project_fanout_tests.orchestration import streaming_jobs
+from project_fanout_tests.waiting import wait_until
 
 SETTINGS = {"telemetry": {"enabled": False}}
 
@@ -46,14 +45,6 @@ def start(home: Path, name: str, config: dict[str, Any]) -> subprocess.Popen[byt
         stderr=subprocess.DEVNULL,
         env={**os.environ, "DAGSTER_HOME": str(home)},
     )
-
-
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until *condition* holds; fail after *seconds*."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it has not come true in time"
-        time.sleep(0.02)
 
 
 def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None, list[str]]:
@@ -88,7 +79,9 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
     """
     process = start(home, name, streaming_jobs.config(marks, resource))
     try:
-        until(lambda: {mark[:-1] + number for number in "012"} <= set(os.listdir(marks)))
+        wait_until(
+            lambda: {mark[:-1] + number for number in "012"} <= set(os.listdir(marks)), "all three wait"
+        )
         with dg.DagsterInstance.from_config(str(home)) as instance:
             [run] = instance.get_runs()
             if cancelled:
@@ -111,7 +104,9 @@ def test_a_killed_run_keeps_every_event_and_can_be_resumed(home: Path, marks: Pa
     """After SIGKILL the log holds what steps have seen stored; a re-execution from failure does not hang."""
     process = start(home, "waiting", streaming_jobs.config(marks, "gate"))
     try:
-        until(lambda: {"waiting 0", "waiting 1", "waiting 2"} <= set(os.listdir(marks)))
+        wait_until(
+            lambda: {"waiting 0", "waiting 1", "waiting 2"} <= set(os.listdir(marks)), "all three wait"
+        )
     finally:
         process.kill()
         process.wait()
@@ -217,7 +212,7 @@ def test_prints_and_logs_go_to_their_own_run_and_step(home: Path, marks: Path, n
             # Dagster configures Python's logging when a run starts, which can deadlock with a thread
             # that logs at that moment, whatever the executor: wait until this run's steps are in their
             # ops, where they wait for those of the other run.
-            until(partial(in_their_ops, name))
+            wait_until(partial(in_their_ops, name), "the steps are in their ops")
         for thread in threads:
             thread.join(timeout=60)
             assert not thread.is_alive()

@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 
 from project_fanout.engine.ledger import Ledger, LedgerFilter
-from project_fanout_tests.engine.pool_support import wait_until
 from project_fanout_tests.orchestration import fault_jobs
 from project_fanout_tests.orchestration.fault_work import (
     CHILDREN,
@@ -26,6 +25,7 @@ from project_fanout_tests.orchestration.fault_work import (
     half_done,
     journal,
 )
+from project_fanout_tests.waiting import wait_until
 
 ROWS = RECORDS * UNITS * CHILDREN
 

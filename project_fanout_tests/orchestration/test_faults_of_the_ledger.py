@@ -17,8 +17,8 @@ from sqlalchemy.engine import Engine
 from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.ledger_support import locked
-from project_fanout_tests.engine.pool_support import wait_until
 from project_fanout_tests.orchestration.ledger_work import counted, letters
+from project_fanout_tests.waiting import wait_until
 
 
 @pytest.fixture

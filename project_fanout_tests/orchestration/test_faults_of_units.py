@@ -14,7 +14,7 @@ import pytest
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.ledger import Ledger, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
-from project_fanout_tests.engine.pool_support import lives, wait_until
+from project_fanout_tests.engine.pool_support import lives
 from project_fanout_tests.engine.runner_stages import mark
 from project_fanout_tests.orchestration.unit_faults import (
     die_if_bad,
@@ -23,6 +23,7 @@ from project_fanout_tests.orchestration.unit_faults import (
     told_records,
     wait_to_be_killed,
 )
+from project_fanout_tests.waiting import wait_until
 
 DEADLINE_S = 1.5
 #: What a unit does, how its attempt ends, and what its error says.

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 
 from project_fanout_tests.orchestration import jobs
 from project_fanout_tests.orchestration.support import assert_same, table
+from project_fanout_tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,11 +112,8 @@ def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tm
             stdout=log,
             stderr=log,
         )
-    give_up_at = time.monotonic() + 120
-    while not (marks / "r3u0.0").exists():
-        assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
+    wait_until(lambda: (marks / "r3u0.0").exists() or run.poll() is not None, "the fourth record runs", 120)
+    assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
     run.send_signal(signal.SIGKILL)
     run.wait(30)
     (killed,) = instance.get_runs()

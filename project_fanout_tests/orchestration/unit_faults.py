@@ -1,13 +1,13 @@
 """Records and stages that fail, hang and die as their payload says; like any user's they import no Dagster."""
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from project_fanout.engine import Record, Unit
 from project_fanout_tests.engine import pool_stages
+from project_fanout_tests.waiting import wait_until
 
 
 def told_records(*, plan: dict[str, list[Any]]) -> Iterator[Record]:
@@ -41,12 +41,9 @@ def die_if_bad(unit: Unit, *, key: str) -> str:
 def wait_to_be_killed(unit: Unit, *, folder: str, workers: int = 2, times: int = 2) -> str:
     """Wait, noting the worker's process id, until so many workers so many times have been killed."""
     own = Path(folder) / str(os.getpid())
-    give_up_at = time.monotonic() + 60
     own.touch()
-    while len(list(Path(folder).glob("killed *"))) < workers * times:
-        if time.monotonic() > give_up_at:
-            raise TimeoutError("nobody has killed the workers")
-        time.sleep(0.005)
+    killed = workers * times
+    wait_until(lambda: len(list(Path(folder).glob("killed *"))) >= killed, "the workers have been killed", 60)
     return unit.key
 
 
