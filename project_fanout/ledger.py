@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from tabulate import tabulate
 
@@ -16,6 +16,8 @@ from project_fanout.engine.claims import Claims, ClaimState
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
 from project_fanout.engine.model import STATUSES
+
+_T = TypeVar("_T")
 
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -137,14 +139,18 @@ def _list(url: str, chosen: argparse.Namespace) -> int:
     return _print_table(["lineage", "asset", "partition", *STATUSES, "first", "last", "bytes"], rows)
 
 
+def _first(found: list[_T], limit: int) -> list[_T]:
+    if len(found) > limit:
+        print(f"There are more than {limit}; --limit prints more.", file=sys.stderr)
+    return found[:limit]
+
+
 def _show(url: str, chosen: argparse.Namespace) -> int:
     with Ledger(url, create=False) as ledger:
         lineage = _lineage(ledger, chosen.lineage)
         wanted = LedgerFilter(lineage, chosen.asset, chosen.partition, chosen.record, chosen.status)
         found = ledger.entries(wanted, limit=chosen.limit + 1)
-    shown = found[: chosen.limit]
-    if len(found) > chosen.limit:
-        print(f"There are more than {chosen.limit}; --limit prints more.", file=sys.stderr)
+    shown = _first(found, chosen.limit)
     if chosen.json:
         return _print_json([asdict(each) for each in shown])
     rows = [
@@ -194,9 +200,7 @@ def _prune(url: str, chosen: argparse.Namespace) -> int:
 def _claims(url: str, chosen: argparse.Namespace) -> int:
     with Claims(url, create=False) as claims:
         found = claims.listing(chosen.namespace, state=chosen.state, limit=chosen.limit + 1)
-    shown = found[: chosen.limit]
-    if len(found) > chosen.limit:
-        print(f"There are more than {chosen.limit}; --limit prints more.", file=sys.stderr)
+    shown = _first(found, chosen.limit)
     if chosen.json:
         return _print_json([asdict(each) for each in shown])
     rows = [

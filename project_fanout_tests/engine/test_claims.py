@@ -15,18 +15,10 @@ from project_fanout.engine.ledger import Ledger
 from project_fanout_tests.engine.ledger_support import locked
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def claims_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where claims go, on each database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "ledger.db")
-    return str(request.getfixturevalue("postgres_url"))
-
-
 @pytest.fixture
-def claims(claims_url: str) -> Iterator[Claims]:
+def claims(ledger_url: str) -> Iterator[Claims]:
     """No claims yet, on each database."""
-    with Claims(claims_url) as claims:
+    with Claims(ledger_url) as claims:
         yield claims
 
 
@@ -119,11 +111,11 @@ print("\\n".join(won))
 """
 
 
-def test_many_processes_share_out_the_claims(claims_url: str) -> None:
+def test_many_processes_share_out_the_claims(ledger_url: str) -> None:
     """Pool workers that want the same 600 effects in different orders: each effect goes to exactly one."""
     workers = [
         subprocess.Popen(
-            [sys.executable, "-c", CLAIM_ALL, claims_url, str(number)],
+            [sys.executable, "-c", CLAIM_ALL, ledger_url, str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -138,7 +130,7 @@ def test_many_processes_share_out_the_claims(claims_url: str) -> None:
     assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
     won = Counter(key for output in outputs for key in output.split("\n") if key)
     assert won == Counter(f"recipient {number}" for number in range(600))
-    with Claims(claims_url) as claims:
+    with Claims(ledger_url) as claims:
         assert {claim.state for claim in claims.listing("mail")} == {"confirmed"}
 
 
@@ -152,11 +144,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_worker_leaves_its_claims(claims_url: str) -> None:
+def test_a_killed_worker_leaves_its_claims(ledger_url: str) -> None:
     """Claims and confirmations are on disk when the call returns: kill -9 right after loses none."""
-    done = subprocess.run([sys.executable, "-c", DIE_HOLDING, claims_url], check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", DIE_HOLDING, ledger_url], check=False, timeout=60)
     assert done.returncode == -9
-    with Claims(claims_url) as claims:
+    with Claims(ledger_url) as claims:
         assert claims.claim("mail", ["a", "b"], "run-2") == {"a": "confirmed", "b": "unknown"}
 
 

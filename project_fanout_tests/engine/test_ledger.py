@@ -33,14 +33,6 @@ ODD_KEYS = [
 ]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where a new ledger goes, on each database."""
-    if request.param == "sqlite":
-        return str(tmp_path / "made" / "ledger.db")
-    return str(request.getfixturevalue("postgres_url"))
-
-
 @pytest.fixture
 def ledger(ledger_url: str) -> Iterator[Ledger]:
     """An empty ledger on each database."""
