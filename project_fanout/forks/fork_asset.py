@@ -20,9 +20,10 @@ from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
 from project_fanout.forks.request import InvalidForkError, read_fork
 from project_fanout.orchestration.asset import asset_key, define_asset, upstream_of
+from project_fanout.orchestration.collect import log_first_traceback
 from project_fanout.orchestration.markdown_table import markdown_table
-from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Settings, log_first_traceback
-from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
+from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
 
 #: Run config beside that of the tasks function.
 SHARED, POLICY = "params", "policy"

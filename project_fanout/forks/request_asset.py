@@ -14,8 +14,8 @@ from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
 from project_fanout.orchestration.asset import asset_key, define_asset
-from project_fanout.orchestration.ops import FanoutOps, Settings
-from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig
+from project_fanout.orchestration.ops import FanoutOps
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
 
 _POLICY = "policy"
 

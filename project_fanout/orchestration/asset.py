@@ -13,7 +13,8 @@ from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params, annotations_of, function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
-from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream, beta_parts_of_dagster
+from project_fanout.orchestration.beta import beta_parts_of_dagster
+from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
 

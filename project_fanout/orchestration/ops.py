@@ -1,33 +1,23 @@
 """The ops of one fan-out asset, and the graph that they make."""
 
 import inspect
-import itertools
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from operator import attrgetter
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import dagster as dg
 import pandas as pd
 
-from project_fanout.engine.calls import UnitLog
-from project_fanout.engine.errors import (
-    NoRecordsError,
-    ToleranceExceededError,
-)
+from project_fanout.engine.errors import NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
-from project_fanout.engine.ledger import LedgerScope
-from project_fanout.engine.ledger_memory import LedgerMemory
-from project_fanout.engine.model import Record, RecordOutcome, UnitOutcome
+from project_fanout.engine.model import Record
 from project_fanout.engine.params import function_behind
-from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.runner import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
+from project_fanout.orchestration.collect import check_tolerance, complete_check, results
 from project_fanout.orchestration.intermediates import (
     RECORDS,
     Manifest,
@@ -35,33 +25,13 @@ from project_fanout.orchestration.intermediates import (
     remove_intermediates,
 )
 from project_fanout.orchestration.keys import batch_mapping_key
-from project_fanout.orchestration.report import (
-    asset_metadata,
-    counts_metadata,
-    failures_table,
-    failures_text,
-    outcome_frame,
-)
+from project_fanout.orchestration.report import counts_metadata, failures_table, outcome_frame
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
-from project_fanout.orchestration.run_config import RunConfig
-
-#: The asset check that every fan-out asset has.
-COMPLETE_CHECK = "all_units_succeeded"
+from project_fanout.orchestration.run_config import RunConfig, Settings
+from project_fanout.orchestration.stage_steps import Batch, StageSteps
 
 #: The parameter by which a records function asks for the key of the partition.
 PARTITION_KEY = "partition_key"
-
-_NO_VALUE: Any = dg.MaterializeResult().value
-
-Batch = tuple[Progress, ...]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What one run asks of the fan-out: the values of its params, and its policy."""
-
-    params: Mapping[str, Any]
-    policy: FanoutPolicy
 
 
 class Upstream(NamedTuple):
@@ -109,14 +79,15 @@ class FanoutOps:
     @property
     def check_specs(self) -> tuple[dg.AssetCheckSpec, ...]:
         """The asset's checks: its own first."""
-        complete = dg.AssetCheckSpec(
-            COMPLETE_CHECK, asset=self.key, description="Whether every unit of the fan-out succeeded."
-        )
-        return (complete, *self.aggregate_checks)
+        return (complete_check(self.key), *self.aggregate_checks)
 
     @property
     def _step_io(self) -> str:
         return self.step_io_manager_key or "io_manager"
+
+    @property
+    def _steps(self) -> StageSteps:
+        return StageSteps(self.key, self.run_config, self.stages, self.code_version, tuple(self.resources))
 
     def compose(self) -> Callable[..., Any]:
         """Return the graph: trigger, map the sub-graph of the stages, collect."""
@@ -176,7 +147,7 @@ class FanoutOps:
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             context.resources.ledger.open()
-            settings = self._settings(context)
+            settings = self.run_config.settings(context.op_config)
             found = checked_records(self.find_records(context, settings, ins), settings.policy)
             entries: list[ManifestEntry] = []
             for batch in in_batches(found, settings.policy.records_per_step):
@@ -227,7 +198,7 @@ class FanoutOps:
 
     def _stage_op(self, index: int, name: str) -> Any:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
-            advanced = self._advance(context, index, batch)
+            advanced = self._steps.advance(context, index, batch)
             records = [record.outcome for record in advanced]
             failed = [unit for record in records for unit in record.failed]
             metadata = counts_metadata(records)
@@ -249,7 +220,7 @@ class FanoutOps:
 
     def _collect_op(self) -> Any:
         def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:
-            settings = self._settings(context)
+            settings = self.run_config.settings(context.op_config)
             records = self._account_for(context, manifest, outcomes)
             if not records and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
@@ -257,7 +228,9 @@ class FanoutOps:
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
             self.check_outcomes(context, settings.policy, records)
-            yield from self._results(records)
+            ended = [record.outcome for record in records]
+            frame = outcome_frame(ended)
+            yield from results(ended, frame, self.value(records, frame), self.check_specs)
 
         return self._op(
             "collect_records",
@@ -279,82 +252,6 @@ class FanoutOps:
                 context.log.debug("%s step outputs that are no longer needed have been removed.", removed)
 
         return tidy_up
-
-    def _settings(self, context: dg.OpExecutionContext) -> Settings:
-        return Settings(*self.run_config.read(context.op_config))
-
-    def _advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[Progress]) -> Batch:
-        """Take the records of *batch* through the stage *index*, or through their own plan in the first."""
-        advanced: list[Progress] = []
-        for plan, group in itertools.groupby(batch, key=attrgetter("plan")):
-            records = list(group)
-            if plan is None:
-                settings = self._settings(context)
-                stage = self.run_config.params.plan(self.stages[index], settings.params)
-                is_last = index + 1 == len(self.stages)
-                records = self._stage_run(context, stage, index, is_last, settings.policy).advance(records)
-            elif index == 0:
-                last = len(plan.stages) - 1
-                for own, stage in enumerate(plan.stages):
-                    run = self._stage_run(context, stage, own, own == last, plan.policy)
-                    records = run.advance(records)
-            advanced.extend(replace(record, run_id=context.run_id) for record in records)
-        return tuple(advanced)
-
-    def _stage_run(
-        self,
-        context: dg.OpExecutionContext,
-        planned: PlannedStage,
-        index: int,
-        is_last: bool,
-        policy: FanoutPolicy,
-    ) -> StageRun:
-        unit_pool = context.resources.unit_pool
-
-        def log(record: UnitLog) -> None:
-            context.log.log(
-                record.level,
-                "[record %r, unit %r] %s: %s",
-                record.record_key,
-                record.unit_key,
-                record.logger,
-                record.message,
-            )
-
-        supplied = {
-            key: getattr(context.resources, key).for_units()
-            for key in self.resources
-            if key in planned.stage.params
-        }
-        return StageRun(
-            stage=planned.stage,
-            index=index,
-            is_last=is_last,
-            params={**planned.params, **supplied},
-            params_json=planned.params_json,
-            policy=policy,
-            pool=unit_pool.pool,
-            tally=unit_pool.tally(self.name),
-            budget=self.name,
-            memory=self._memory(context, policy),
-            on_log=log,
-        )
-
-    def _memory(self, context: dg.OpExecutionContext, policy: FanoutPolicy) -> LedgerMemory | None:
-        ledger = context.resources.ledger.ledger
-        if ledger is None:
-            return None
-        return LedgerMemory(
-            ledger=ledger,
-            scope=LedgerScope(
-                lineage=context.run.root_run_id or context.run_id,
-                asset=self.key.to_user_string(),
-                partition=context.partition_key if context.has_partition_key else "",
-            ),
-            run_id=context.run_id,
-            code_version=self.code_version or "",
-            reuse=policy.reuse,
-        )
 
     def _account_for(
         self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[Batch]
@@ -388,7 +285,7 @@ class FanoutOps:
                 if record.record_key in missing
             ]
             for index in range(len(self._stage_op_names())):
-                advanced = self._advance(context, index, advanced)
+                advanced = self._steps.advance(context, index, advanced)
             ended.update((record.record_key, record) for record in advanced)
         return [ended[key] for key in expected]
 
@@ -400,61 +297,11 @@ class FanoutOps:
         Raises:
             ToleranceExceededError: names record, unit and error of each failure.
         """
-        ended = [unit for record in records for unit in record.outcome.units]
-        failed = [unit for unit in ended if not unit.succeeded]
-        not_started = sum(len(record.waiting) for record in records)
-        total = len(ended) + not_started
-        if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
-            log_first_traceback(context, failed)
-            text = failures_text(failed, total, policy.max_failed_ratio)
-            if not_started:
-                text += f"\n{not_started} more units were not started, because fail_fast is on."
-            raise ToleranceExceededError(text)
+        check_tolerance(context, policy, records)
 
     def value(self, records: Sequence[Progress], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need them
         """Return the asset's value, or a `MaterializeResult` with or without it."""
         return frame if self.aggregate is None else self.aggregate(frame)
-
-    def _results(self, records: Sequence[Progress]) -> Iterator[Any]:
-        outcomes = [record.outcome for record in records]
-        frame = outcome_frame(outcomes)
-        value = self.value(records, frame)
-        metadata = asset_metadata(outcomes)
-        checks: list[dg.AssetCheckResult] = []
-        extra: dict[str, Any] = {}
-        if isinstance(value, dg.MaterializeResult):
-            metadata.update(value.metadata or {})
-            checks.extend(value.check_results)
-            given = {"data_version": value.data_version, "tags": value.tags}
-            extra = {name: each for name, each in given.items() if each is not None}
-            value = frame if value.value is _NO_VALUE else value.value
-        if isinstance(value, pd.DataFrame):
-            metadata.setdefault("dagster/row_count", len(value))
-        with beta_parts_of_dagster():
-            output = dg.Output(value, output_name="result", metadata=metadata, **extra)
-        yield output
-        yield self._complete_check(outcomes)
-        # The asset may have got another key since it was built; Dagster knows which.
-        only = self.check_specs[1].name if len(self.check_specs) == 2 else None
-        for check in checks:
-            yield check._replace(asset_key=None, check_name=check.check_name or only)
-
-    def _complete_check(self, records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
-        failed = [unit for record in records for unit in record.failed]
-        return dg.AssetCheckResult(
-            check_name=COMPLETE_CHECK,
-            passed=not failed,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
-        )
-
-
-@contextmanager
-def beta_parts_of_dagster() -> Iterator[None]:
-    """Keep arguments that are beta in Dagster, such as `resource_defs`, from warning in users' logs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        yield
 
 
 def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> inspect.BoundArguments:
@@ -463,13 +310,6 @@ def _arguments(function: Callable[..., Any], given: Mapping[str, Any]) -> inspec
     return inspect.BoundArguments(
         signature, OrderedDict((name, given[name]) for name in signature.parameters if name in given)
     )
-
-
-def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOutcome]) -> None:
-    """Write the first traceback among *failed* to the run's log; the run's own error has none of theirs."""
-    first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
-    if first:
-        context.log.error("Traceback of the first failure:\n%s", first)
 
 
 def _with_parameters(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:

@@ -22,6 +22,14 @@ class InvalidRunConfigError(InvalidParamsError, dg.DagsterError):
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What one run asks of the fan-out: the values of its params, and its policy."""
+
+    params: Mapping[str, Any]
+    policy: FanoutPolicy
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """What one fan-out accepts as run config.
 
@@ -66,6 +74,14 @@ class RunConfig:
             InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
         """
         self.read(config)
+
+    def settings(self, config: Mapping[str, Any]) -> Settings:
+        """Return what *config* asks for.
+
+        Raises:
+            InvalidRunConfigError: as `read`.
+        """
+        return Settings(*self.read(config))
 
     def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
         """Return the values of all params, coerced to their types, and the policy.

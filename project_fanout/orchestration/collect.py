@@ -1,0 +1,100 @@
+"""What the collect step makes of the outcomes: a failed run, or the asset's value, metadata and checks."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from project_fanout.engine.errors import ToleranceExceededError
+from project_fanout.engine.model import RecordOutcome, UnitOutcome
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.runner import Progress
+from project_fanout.orchestration.beta import beta_parts_of_dagster
+from project_fanout.orchestration.report import (
+    asset_metadata,
+    counts_metadata,
+    failures_table,
+    failures_text,
+)
+
+#: The asset check that every fan-out asset has.
+COMPLETE_CHECK = "all_units_succeeded"
+
+_NO_VALUE: Any = dg.MaterializeResult().value
+
+
+def complete_check(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """Return the check that every fan-out asset has."""
+    return dg.AssetCheckSpec(
+        COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
+    )
+
+
+def check_tolerance(
+    context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]
+) -> None:
+    """Refuse to materialise with more failures than *policy* allows.
+
+    Raises:
+        ToleranceExceededError: names record, unit and error of each failure.
+    """
+    ended = [unit for record in records for unit in record.outcome.units]
+    failed = [unit for unit in ended if not unit.succeeded]
+    not_started = sum(len(record.waiting) for record in records)
+    total = len(ended) + not_started
+    if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
+        log_first_traceback(context, failed)
+        text = failures_text(failed, total, policy.max_failed_ratio)
+        if not_started:
+            text += f"\n{not_started} more units were not started, because fail_fast is on."
+        raise ToleranceExceededError(text)
+
+
+def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOutcome]) -> None:
+    """Write the first traceback among *failed* to the run's log; the run's own error has none of theirs."""
+    first = next((unit.error.traceback for unit in failed if unit.error and unit.error.traceback), "")
+    if first:
+        context.log.error("Traceback of the first failure:\n%s", first)
+
+
+def results(
+    records: Sequence[RecordOutcome], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
+) -> Iterator[Any]:
+    """Yield what the collect op yields: the output `result`, then the results of the checks.
+
+    Args:
+        records: what became of each record.
+        frame: the table of all outcomes; the asset's value where *value* brings none.
+        value: the asset's value, or a `MaterializeResult` with or without it.
+        checks: the asset's checks: its own, then those whose results *value* holds.
+    """
+    metadata = asset_metadata(records)
+    found: list[dg.AssetCheckResult] = []
+    extra: dict[str, Any] = {}
+    if isinstance(value, dg.MaterializeResult):
+        metadata.update(value.metadata or {})
+        found.extend(value.check_results)
+        given = {"data_version": value.data_version, "tags": value.tags}
+        extra = {name: each for name, each in given.items() if each is not None}
+        value = frame if value.value is _NO_VALUE else value.value
+    if isinstance(value, pd.DataFrame):
+        metadata.setdefault("dagster/row_count", len(value))
+    with beta_parts_of_dagster():
+        output = dg.Output(value, output_name="result", metadata=metadata, **extra)
+    yield output
+    yield _completeness(records)
+    # The asset may have got another key since it was built; Dagster knows which.
+    only = checks[1].name if len(checks) == 2 else None
+    for check in found:
+        yield check._replace(asset_key=None, check_name=check.check_name or only)
+
+
+def _completeness(records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
+    failed = [unit for record in records for unit in record.failed]
+    return dg.AssetCheckResult(
+        check_name=COMPLETE_CHECK,
+        passed=not failed,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
+    )

@@ -1,0 +1,111 @@
+"""Taking records through their stages, within a step."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from operator import attrgetter
+
+import dagster as dg
+
+from project_fanout.engine.calls import UnitLog
+from project_fanout.engine.ledger import LedgerScope
+from project_fanout.engine.ledger_memory import LedgerMemory
+from project_fanout.engine.plan import PlannedStage
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.stages import Stage
+from project_fanout.orchestration.run_config import RunConfig
+
+Batch = tuple[Progress, ...]
+
+
+@dataclass(frozen=True)
+class StageSteps:
+    """Takes the records of one fan-out asset through its stages, with the pool and the ledger of the run.
+
+    Args:
+        key: the asset's key.
+        run_config: what the asset accepts as run config; the op config of each step is read by it.
+        stages: the asset's stages; none where every record carries a plan.
+        code_version: the asset's code version, None for none.
+        resources: keys of the resources whose values fill parameters of stages.
+    """
+
+    key: dg.AssetKey
+    run_config: RunConfig
+    stages: tuple[Stage, ...]
+    code_version: str | None
+    resources: tuple[str, ...]
+
+    def advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[Progress]) -> Batch:
+        """Take the records of *batch* through the stage *index*, or through their own plan in the first."""
+        advanced: list[Progress] = []
+        for plan, group in itertools.groupby(batch, key=attrgetter("plan")):
+            records = list(group)
+            if plan is None:
+                settings = self.run_config.settings(context.op_config)
+                stage = self.run_config.params.plan(self.stages[index], settings.params)
+                is_last = index + 1 == len(self.stages)
+                records = self._stage_run(context, stage, index, is_last, settings.policy).advance(records)
+            elif index == 0:
+                last = len(plan.stages) - 1
+                for own, stage in enumerate(plan.stages):
+                    run = self._stage_run(context, stage, own, own == last, plan.policy)
+                    records = run.advance(records)
+            advanced.extend(replace(record, run_id=context.run_id) for record in records)
+        return tuple(advanced)
+
+    def _stage_run(
+        self,
+        context: dg.OpExecutionContext,
+        planned: PlannedStage,
+        index: int,
+        is_last: bool,
+        policy: FanoutPolicy,
+    ) -> StageRun:
+        unit_pool = context.resources.unit_pool
+
+        def log(record: UnitLog) -> None:
+            context.log.log(
+                record.level,
+                "[record %r, unit %r] %s: %s",
+                record.record_key,
+                record.unit_key,
+                record.logger,
+                record.message,
+            )
+
+        supplied = {
+            key: getattr(context.resources, key).for_units()
+            for key in self.resources
+            if key in planned.stage.params
+        }
+        return StageRun(
+            stage=planned.stage,
+            index=index,
+            is_last=is_last,
+            params={**planned.params, **supplied},
+            params_json=planned.params_json,
+            policy=policy,
+            pool=unit_pool.pool,
+            tally=unit_pool.tally(self.run_config.name),
+            budget=self.run_config.name,
+            memory=self._memory(context, policy),
+            on_log=log,
+        )
+
+    def _memory(self, context: dg.OpExecutionContext, policy: FanoutPolicy) -> LedgerMemory | None:
+        ledger = context.resources.ledger.ledger
+        if ledger is None:
+            return None
+        return LedgerMemory(
+            ledger=ledger,
+            scope=LedgerScope(
+                lineage=context.run.root_run_id or context.run_id,
+                asset=self.key.to_user_string(),
+                partition=context.partition_key if context.has_partition_key else "",
+            ),
+            run_id=context.run_id,
+            code_version=self.code_version or "",
+            reuse=policy.reuse,
+        )
