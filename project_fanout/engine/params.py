@@ -3,21 +3,25 @@
 Needs pydantic, so no pool worker imports it: params are read and coerced in the run's process.
 """
 
-import functools
 import inspect
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Annotated, Any, get_args, get_origin
+from typing import Any
 
-import annotated_types
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticSerializationError
 
+from project_fanout.engine.annotations import (
+    annotations_of,
+    bounds_in_words,
+    description_of,
+    function_behind,
+    optional,
+    type_in_words,
+)
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.stages import Stage
@@ -50,7 +54,7 @@ class Param:
     @property
     def accepted(self) -> str:
         """Type and bounds in words, e.g. "int, 1 or more"."""
-        return ", ".join([_type_name(self.annotation), *_bounds(self.annotation)])
+        return ", ".join([type_in_words(self.annotation), *bounds_in_words(self.annotation)])
 
     def coerce(self, value: object) -> Any:
         """Return *value* as this param's type: "123" for an int is 123.
@@ -185,32 +189,6 @@ class Params:
         )
 
 
-def function_behind(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function that has the name and the annotations of *function*.
-
-    It is another one for a `functools.partial` and for an object with `__call__`.
-    """
-    if isinstance(function, functools.partial):
-        return function_behind(function.func)
-    return function if inspect.isroutine(function) else type(function).__call__
-
-
-def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the types of a function's parameters.
-
-    Raises:
-        FanoutDefinitionError: an annotation cannot be read.
-    """
-    behind = function_behind(function)
-    try:
-        return typing.get_type_hints(behind, include_extras=True)
-    except (NameError, AttributeError, SyntaxError, TypeError) as error:
-        raise FanoutDefinitionError(
-            f"The annotations of {behind.__qualname__} cannot be read: {error}. Import what they name at "
-            f"the top of {behind.__module__}, not under TYPE_CHECKING."
-        ) from error
-
-
 def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[Param]:
     hints = annotations_of(function)
     behind = function_behind(function)
@@ -219,13 +197,13 @@ def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[P
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.name not in left_out:
             annotation = hints.get(parameter.name, Any)
             if parameter.default is None:
-                annotation = _or_none(annotation)
+                annotation = optional(annotation)
             try:
                 adapter = TypeAdapter(annotation)
                 if parameter.default is not REQUIRED:
                     adapter.dump_python(parameter.default, mode="json", warnings=False)
             except (PydanticUserError, PydanticSerializationError) as error:
-                shown = _shown(parameter.name, _type_name(annotation), parameter.default)
+                shown = _shown(parameter.name, type_in_words(annotation), parameter.default)
                 raise FanoutDefinitionError(
                     f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "
                     f"numbers, booleans, lists, dicts or dataclasses ({str(error).splitlines()[0].rstrip('.')})."
@@ -235,26 +213,11 @@ def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[P
                     parameter.name,
                     annotation,
                     parameter.default,
-                    _description(annotation),
+                    description_of(annotation),
                     (behind.__name__,),
                 )
             )
     return found
-
-
-def _or_none(annotation: Any) -> Any:
-    """Return *annotation* with None accepted too: `width: int = None` says so by its default."""
-    if get_origin(annotation) is Annotated:
-        inner, *metadata = get_args(annotation)
-        parts = (_or_none(inner), *metadata)
-        return Annotated[parts]
-    if _is_union(annotation) and type(None) in get_args(annotation):
-        return annotation
-    return typing.Optional[annotation]  # noqa: UP045  # what stands in quotes has no `|`
-
-
-def _is_union(annotation: Any) -> bool:
-    return get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _checked_default(param: Param) -> Any:
@@ -276,7 +239,7 @@ def _differently(one: Param, other: Param) -> str:
     """Return both declarations, in full where their types alone read the same."""
     short, whole = (
         [_shown("", text(each.annotation), each.default) for each in (one, other)]
-        for text in (_type_name, lambda annotation: str(annotation).replace("typing.", ""))
+        for text in (type_in_words, lambda annotation: str(annotation).replace("typing.", ""))
     )
     return " and ".join(short if short[0] != short[1] else whole)
 
@@ -284,62 +247,3 @@ def _differently(one: Param, other: Param) -> str:
 def _shown(name: str, kind: str, default: Any) -> str:
     """Return a parameter as it is written, e.g. "width: int = 640"."""
     return f"{name}: {kind}".removeprefix(": ") + ("" if default is REQUIRED else f" = {default!r}")
-
-
-def _type_name(annotation: Any) -> str:
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) is typing.Literal:
-        return "one of " + ", ".join(map(repr, get_args(annotation)))
-    if _is_union(annotation):
-        return " | ".join("None" if each is type(None) else _type_name(each) for each in get_args(annotation))
-    origin = get_origin(annotation)
-    if origin in (list, tuple, set, frozenset, dict):
-        return f"{origin.__name__}[{', '.join(map(_item_type_name, get_args(annotation)))}]"
-    if isinstance(annotation, type) and not get_args(annotation):
-        return annotation.__name__
-    return str(annotation).replace("typing.", "")
-
-
-def _item_type_name(annotation: Any) -> str:
-    if annotation is Ellipsis:
-        return "..."
-    bounds = ", ".join(_bounds(annotation))
-    return f"{_type_name(annotation)} ({bounds})" if bounds else _type_name(annotation)
-
-
-def _metadata(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
-
-
-def _description(annotation: Any) -> str:
-    for each in _metadata(annotation):
-        if isinstance(each, str):
-            return each
-        if isinstance(each, FieldInfo) and each.description:
-            return each.description
-    return ""
-
-
-def _bounds(annotation: Any) -> list[str]:
-    constraints: list[Any] = []
-    for each in _metadata(annotation):
-        constraints.extend(each.metadata if isinstance(each, FieldInfo) else [each])
-    return [words for each in constraints for words in _words(each)]
-
-
-def _words(constraint: Any) -> list[str]:
-    if isinstance(constraint, annotated_types.GroupedMetadata):
-        return [words for each in constraint for words in _words(each)]
-    return [wording.format(constraint) for kind, wording in _WORDING.items() if isinstance(constraint, kind)]
-
-
-_WORDING: dict[Any, str] = {
-    annotated_types.Ge: "{0.ge} or more",
-    annotated_types.Gt: "more than {0.gt}",
-    annotated_types.Le: "{0.le} or less",
-    annotated_types.Lt: "less than {0.lt}",
-    annotated_types.MinLen: "at least {0.min_length} long",
-    annotated_types.MaxLen: "at most {0.max_length} long",
-    annotated_types.MultipleOf: "a multiple of {0.multiple_of}",
-}

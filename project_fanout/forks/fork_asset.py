@@ -4,129 +4,30 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import dagster as dg
 import pandas as pd
 from dagster import AssetsDefinition
 from typing_extensions import Unpack
 
+from project_fanout.engine.annotations import function_behind
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
-from project_fanout.engine.params import Params, function_behind
+from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress
 from project_fanout.forks.actions import Action, Actions
+from project_fanout.forks.fork_config import POLICY, SHARED, ForkRunConfig, as_given, check_policy
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
-from project_fanout.forks.request import InvalidForkError, read_fork
+from project_fanout.forks.request import InvalidForkError
 from project_fanout.orchestration.asset import asset_key, define_asset, upstream_of
 from project_fanout.orchestration.collect import log_first_traceback
 from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
-from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
-
-#: Run config beside that of the tasks function.
-SHARED, POLICY = "params", "policy"
-
-# A task that may fail is `optional`; the siblings of one that fails always finish.
-_NOT_FOR_FORKS = ("max_failed_ratio", "fail_fast")
+from project_fanout.orchestration.run_config import Settings
 
 _SHOWN = 50  # rows of the table of tasks in the metadata
-
-
-def as_given(
-    *,
-    dynamicTasks: Annotated[
-        Any,
-        "Tasks that may differ from each other: a list of {name, taskReferenceName}, or for a workflow "
-        "{type: SUB_WORKFLOW, subWorkflowParam: {name, version}, taskReferenceName}; each with optional, "
-        "retryCount, timeoutSeconds if need be.",
-    ] = None,
-    dynamicTasksInput: Annotated[Any, "Their inputs: a map from taskReferenceName to {input: value}."] = None,
-    forkTaskName: Annotated[
-        Any, "Instead: the name of one task, to be run for each of forkTaskInputs."
-    ] = None,
-    forkTaskType: Annotated[Any, "Its type."] = None,
-    forkTaskWorkflow: Annotated[Any, "Or the name of one workflow."] = None,
-    forkTaskWorkflowVersion: Annotated[Any, "Its version, by default the highest."] = None,
-    forkTaskInputs: Annotated[Any, "A list of {input: value}, one for each task."] = None,
-    joinOn: Annotated[Any, "The taskReferenceNames whose results the asset holds, by default all."] = None,
-) -> dict[str, Any]:
-    """Fork into the tasks that the run config gives."""
-    return {
-        "dynamicTasks": dynamicTasks,
-        "dynamicTasksInput": dynamicTasksInput,
-        "forkTaskName": forkTaskName,
-        "forkTaskType": forkTaskType,
-        "forkTaskWorkflow": forkTaskWorkflow,
-        "forkTaskWorkflowVersion": forkTaskWorkflowVersion,
-        "forkTaskInputs": forkTaskInputs,
-        "joinOn": joinOn,
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForkRunConfig(RunConfig):
-    """What a fork accepts as run config: the params of its tasks function, `params` and `policy`.
-
-    Args:
-        tasks: the tasks function.
-        actions: what tasks may name.
-    """
-
-    tasks: Callable[..., Any]
-    actions: Actions
-
-    def schema(self) -> dict[str, dg.Field]:
-        """Return the Dagster config schema."""
-        return {
-            **self.param_fields(),
-            SHARED: dg.Field(
-                dict,
-                is_required=False,
-                default_value={},
-                description="Inputs for every task that has them and is not given them.",
-            ),
-            POLICY: self.policy_field(leave_out=_NOT_FOR_FORKS),
-        }
-
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse run config that `read` would refuse, and a fork that cannot be started.
-
-        Raises:
-            InvalidRunConfigError: names every problem.
-        """
-        values, policy = self.read(config)
-        if self.tasks is not as_given:
-            return  # it may be slow, or need what other assets hold: its step calls it
-        try:
-            self.records(values, Settings(values, policy))
-        except InvalidForkError as error:
-            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
-
-    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
-        """Return the values of the tasks function's params, the shared inputs as `params`, and the policy.
-
-        Raises:
-            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
-        """
-        own = {name: value for name, value in config.items() if name not in (SHARED, POLICY)}
-        values, policy = self.read_parts(own, config.get(POLICY, {}), "config")
-        return {**values, SHARED: config.get(SHARED, {})}, policy
-
-    def records(self, request: Mapping[str, Any], settings: Settings) -> tuple[Record, ...]:
-        """Return the records of *request*.
-
-        Raises:
-            InvalidForkError: names all problems of the request.
-        """
-        return read_fork(
-            {name: value for name, value in request.items() if name != SHARED},
-            self.actions,
-            settings.policy,
-            name=self.name,
-            shared=settings.params[SHARED],
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +145,7 @@ def build_fork_asset(
     policy = policy or FanoutPolicy()
     try:
         upstream = upstream_of(tasks, ins or {}, partitions_def)
-        _check_policy(policy)
+        check_policy(policy)
         registry, own = _read_params(actions, tasks, dict(params or {}), frozenset(resources or {}))
     except FanoutDefinitionError as error:
         raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
@@ -272,15 +173,6 @@ def build_fork_asset(
         partitions_def=partitions_def,
         **options,
     )
-
-
-def _check_policy(policy: FanoutPolicy) -> None:
-    default = FanoutPolicy()
-    if wrong := [name for name in _NOT_FOR_FORKS if getattr(policy, name) != getattr(default, name)]:
-        raise FanoutDefinitionError(
-            f"policy sets {' and '.join(wrong)}, which a fork does not have: mark tasks that may fail as "
-            "optional; the siblings of one that fails always finish."
-        )
 
 
 def _read_params(

@@ -8,9 +8,10 @@ from typing import Any
 import dagster as dg
 from dagster import AssetsDefinition
 
+from project_fanout.engine.annotations import annotations_of, function_behind
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
-from project_fanout.engine.params import Params, annotations_of, function_behind
+from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster

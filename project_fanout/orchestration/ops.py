@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import dagster as dg
 import pandas as pd
 
+from project_fanout.engine.annotations import function_behind
 from project_fanout.engine.errors import NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.model import Record
-from project_fanout.engine.params import function_behind
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.runner import Progress
 from project_fanout.engine.stages import Stage

@@ -1,7 +1,6 @@
 """The run config of a fan-out: `config: params:` and `config: policy:`, as the Launchpad shows it."""
 
 import json
-import types
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -9,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import dagster as dg
 
+from project_fanout.engine.annotations import is_union
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 from project_fanout.engine.params import Param, Params
 from project_fanout.engine.policy import ACCEPTED, FanoutPolicy, bounds_text
@@ -150,7 +150,7 @@ def _config_type(annotation: Any) -> Any:
     origin, choices = get_origin(annotation), get_args(annotation)
     if origin is typing.Literal and all(isinstance(each, str) for each in choices):
         return _enum(choices)
-    if origin in (typing.Union, types.UnionType) and type(None) in choices:
+    if is_union(annotation) and type(None) in choices:
         return dg.Noneable(_config_type(_without_none(annotation)))
     return dg.Any
 

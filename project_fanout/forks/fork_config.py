@@ -1,0 +1,129 @@
+"""The run config of a fork."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import dagster as dg
+
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.model import Record
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.forks.actions import Actions
+from project_fanout.forks.request import InvalidForkError, read_fork
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
+
+#: Run config beside that of the tasks function.
+SHARED, POLICY = "params", "policy"
+
+# A task that may fail is `optional`; the siblings of one that fails always finish.
+_NOT_FOR_FORKS = ("max_failed_ratio", "fail_fast")
+
+
+def as_given(
+    *,
+    dynamicTasks: Annotated[
+        Any,
+        "Tasks that may differ from each other: a list of {name, taskReferenceName}, or for a workflow "
+        "{type: SUB_WORKFLOW, subWorkflowParam: {name, version}, taskReferenceName}; each with optional, "
+        "retryCount, timeoutSeconds if need be.",
+    ] = None,
+    dynamicTasksInput: Annotated[Any, "Their inputs: a map from taskReferenceName to {input: value}."] = None,
+    forkTaskName: Annotated[
+        Any, "Instead: the name of one task, to be run for each of forkTaskInputs."
+    ] = None,
+    forkTaskType: Annotated[Any, "Its type."] = None,
+    forkTaskWorkflow: Annotated[Any, "Or the name of one workflow."] = None,
+    forkTaskWorkflowVersion: Annotated[Any, "Its version, by default the highest."] = None,
+    forkTaskInputs: Annotated[Any, "A list of {input: value}, one for each task."] = None,
+    joinOn: Annotated[Any, "The taskReferenceNames whose results the asset holds, by default all."] = None,
+) -> dict[str, Any]:
+    """Fork into the tasks that the run config gives."""
+    return {
+        "dynamicTasks": dynamicTasks,
+        "dynamicTasksInput": dynamicTasksInput,
+        "forkTaskName": forkTaskName,
+        "forkTaskType": forkTaskType,
+        "forkTaskWorkflow": forkTaskWorkflow,
+        "forkTaskWorkflowVersion": forkTaskWorkflowVersion,
+        "forkTaskInputs": forkTaskInputs,
+        "joinOn": joinOn,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForkRunConfig(RunConfig):
+    """What a fork accepts as run config: the params of its tasks function, `params` and `policy`.
+
+    Args:
+        tasks: the tasks function.
+        actions: what tasks may name.
+    """
+
+    tasks: Callable[..., Any]
+    actions: Actions
+
+    def schema(self) -> dict[str, dg.Field]:
+        """Return the Dagster config schema."""
+        return {
+            **self.param_fields(),
+            SHARED: dg.Field(
+                dict,
+                is_required=False,
+                default_value={},
+                description="Inputs for every task that has them and is not given them.",
+            ),
+            POLICY: self.policy_field(leave_out=_NOT_FOR_FORKS),
+        }
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse run config that `read` would refuse, and a fork that cannot be started.
+
+        Raises:
+            InvalidRunConfigError: names every problem.
+        """
+        values, policy = self.read(config)
+        if self.tasks is not as_given:
+            return  # it may be slow, or need what other assets hold: its step calls it
+        try:
+            self.records(values, Settings(values, policy))
+        except InvalidForkError as error:
+            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+
+    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
+        """Return the values of the tasks function's params, the shared inputs as `params`, and the policy.
+
+        Raises:
+            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
+        """
+        own = {name: value for name, value in config.items() if name not in (SHARED, POLICY)}
+        values, policy = self.read_parts(own, config.get(POLICY, {}), "config")
+        return {**values, SHARED: config.get(SHARED, {})}, policy
+
+    def records(self, request: Mapping[str, Any], settings: Settings) -> tuple[Record, ...]:
+        """Return the records of *request*.
+
+        Raises:
+            InvalidForkError: names all problems of the request.
+        """
+        return read_fork(
+            {name: value for name, value in request.items() if name != SHARED},
+            self.actions,
+            settings.policy,
+            name=self.name,
+            shared=settings.params[SHARED],
+        )
+
+
+def check_policy(policy: FanoutPolicy) -> None:
+    """Refuse a policy that says what a fork says by its tasks.
+
+    Raises:
+        FanoutDefinitionError: names the fields.
+    """
+    default = FanoutPolicy()
+    if wrong := [name for name in _NOT_FOR_FORKS if getattr(policy, name) != getattr(default, name)]:
+        raise FanoutDefinitionError(
+            f"policy sets {' and '.join(wrong)}, which a fork does not have: mark tasks that may fail as "
+            "optional; the siblings of one that fails always finish."
+        )
