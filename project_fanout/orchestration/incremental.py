@@ -1,9 +1,7 @@
 """Which step of a run may start when: mapped steps while their producer still yields."""
 
 import time
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from project_fanout.orchestration.internals import (
@@ -21,27 +19,9 @@ from project_fanout.orchestration.internals import (
     UnresolvedCollectExecutionStep,
 )
 from project_fanout.orchestration.producers import Item, Producer, find_producers
+from project_fanout.orchestration.step_keys import StepKeys
 from project_fanout.orchestration.step_queue import LaneKey, StepQueue, Verdict
-
-
-class _StepKeys(set[str]):
-    """A set whose union with another is looked up, not built.
-
-    ActiveExecution unites the sets of ended steps each time it asks whether one step is to be
-    skipped: with 5,000 steps that is 25 million copies.
-    """
-
-    def __or__(self, other: Any) -> Any:
-        return _Either(self, other)
-
-
-@dataclass(frozen=True, slots=True)
-class _Either:
-    one: Any
-    other: Any
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.one or key in self.other
+from project_fanout.orchestration.step_waits import StepWaits
 
 
 class IncrementalExecution(ActiveExecution):
@@ -83,15 +63,13 @@ class IncrementalExecution(ActiveExecution):
             instance_concurrency_context=instance_concurrency_context,
         )
         self._max_in_flight = max_concurrent
-        self._success: set[str] = _StepKeys()
-        self._failed: set[str] = _StepKeys()
-        self._skipped: set[str] = _StepKeys()
-        self._abandoned: set[str] = _StepKeys()
+        self._success: set[str] = StepKeys()
+        self._failed: set[str] = StepKeys()
+        self._skipped: set[str] = StepKeys()
+        self._abandoned: set[str] = StepKeys()
         self._to_execute = set(execution_plan.step_keys_to_execute)
         self._queue = StepQueue()
-        self._unmet: dict[str, set[str]] = {}
-        self._dependents: dict[str, list[str]] = defaultdict(list)
-        self._unblocked: list[str] = []
+        self._waits = StepWaits()
         self._attempted: set[str] = set()
         self._not_started: list[tuple[str, int]] = []
         self._item_of: dict[str, tuple[str, Item]] = {}
@@ -232,8 +210,7 @@ class IncrementalExecution(ActiveExecution):
         if self._new_dynamic_mappings:
             self._new_dynamic_mappings = False
             self._resolve_completed()
-        unblocked, self._unblocked = self._unblocked, []
-        for step_key in unblocked:
+        for step_key in self._waits.pop_freed():
             deps = self._pending.pop(step_key, None)
             if deps is None:
                 continue
@@ -254,21 +231,7 @@ class IncrementalExecution(ActiveExecution):
         unmet = {dep for dep in deps if not self._has_ended(dep)}
         if (found := self._item_of.get(step_key)) is not None:
             unmet.discard(found[0])
-        if not unmet:
-            self._unblocked.append(step_key)
-            return
-        self._unmet[step_key] = unmet
-        for dep in unmet:
-            self._dependents[dep].append(step_key)
-
-    def _meet(self, step_key: str, dep: str) -> None:
-        unmet = self._unmet.get(step_key)
-        if unmet is None:
-            return
-        unmet.discard(dep)
-        if not unmet:
-            del self._unmet[step_key]
-            self._unblocked.append(step_key)
+        self._waits.add(step_key, unmet)
 
     def _has_ended(self, step_key: str) -> bool:
         return (
@@ -281,8 +244,7 @@ class IncrementalExecution(ActiveExecution):
     def _ended(self, step_key: str) -> None:
         if (producer := self._producers.get(step_key)) is not None:
             producer.ended = True
-        for dependent in self._dependents.pop(step_key, ()):
-            self._meet(dependent, step_key)
+        self._waits.end(step_key)
 
     def _enqueue(self, step_key: str) -> None:
         """Let *step_key* start, or park it until its item is there."""
@@ -403,7 +365,7 @@ class IncrementalExecution(ActiveExecution):
         dropped = len(self._queue.remove(set(step_keys) - self._attempted))
         for step_key in step_keys:
             if self._pending.pop(step_key, None) is not None:
-                self._unmet.pop(step_key, None)
+                self._waits.forget(step_key)
                 dropped += 1
             self._held.pop(step_key, None)
         return dropped
