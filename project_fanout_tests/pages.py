@@ -2,6 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import Any
+
+import dagster as dg
 
 from project_fanout_tests.e2e.server import ROOT
 
@@ -14,6 +17,15 @@ def page(name: str) -> str:
 def blocks(text: str, language: str) -> list[str]:
     """Return the fenced blocks of a page that are marked as *language*."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def params_of(job: dg.JobDefinition, asset: str) -> list[str]:
+    """Return the names of the params that *asset* takes in the run config of *job*: what a page has to name."""
+    graph = job.graph.node_named(asset).definition
+    assert isinstance(graph, dg.GraphDefinition)
+    assert graph.config_mapping is not None
+    settings: Any = graph.config_mapping.config_schema.config_type
+    return list(settings.fields["params"].config_type.fields)
 
 
 def written(text: str, folder: Path) -> list[str]:

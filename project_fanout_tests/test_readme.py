@@ -13,7 +13,7 @@ from project_fanout.definitions import defs
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
 from project_fanout_tests.e2e.server import ROOT, run_pytest
-from project_fanout_tests.pages import blocks, page, written
+from project_fanout_tests.pages import blocks, page, params_of, written
 
 README = page("README.md")
 
@@ -81,11 +81,7 @@ def test_every_asset_job_and_schedule_is_named() -> None:
 
 def test_every_param_is_named() -> None:
     """README names each param that web_renditions takes in its run config."""
-    graph = defs.resolve_job_def("images_job").graph.node_named("web_renditions").definition
-    assert isinstance(graph, dg.GraphDefinition)
-    assert graph.config_mapping is not None
-    settings: Any = graph.config_mapping.config_schema.config_type
-    params = settings.fields["params"].config_type.fields
+    params = params_of(defs.resolve_job_def("images_job"), "web_renditions")
     assert params
     for name in params:
         named(name)

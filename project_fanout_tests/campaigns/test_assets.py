@@ -18,6 +18,7 @@ from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout_tests.campaigns import campaign_jobs
 from project_fanout_tests.campaigns.servers import FaultyHandler, messages, recipients_of, running
+from project_fanout_tests.instances import local_instance
 
 INLINE = UnitPoolResource(kind="inline")
 LIST = """email,name,city
@@ -124,15 +125,7 @@ def test_the_switch_without_a_host_stops_the_run(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    home = tmp_path_factory.mktemp("home")
-    overrides = {
-        "telemetry": {"enabled": False},
-        "compute_logs": {
-            "module": "dagster._core.storage.noop_compute_log_manager",
-            "class": "NoOpComputeLogManager",
-        },
-    }
-    with dg.DagsterInstance.local_temp(str(home), overrides=overrides) as found:
+    with local_instance(tmp_path_factory.mktemp("home")) as found:
         yield found
 
 

@@ -1,7 +1,6 @@
 """docs/campaigns.md says what is so."""
 
 from dataclasses import fields
-from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,7 +10,7 @@ from project_fanout.campaigns.assets import job_request
 from project_fanout.campaigns.report import STATUSES
 from project_fanout.campaigns.settings import MailServer, Message
 from project_fanout.definitions import defs
-from project_fanout_tests.pages import blocks, page
+from project_fanout_tests.pages import blocks, page, params_of
 
 TEXT = page("docs/campaigns.md")
 
@@ -29,15 +28,8 @@ def test_the_run_config_is_accepted(block: str) -> None:
 
 def test_every_setting_is_named() -> None:
     """The page names each param of the campaign, each field of the message, and each status."""
-    graph = defs.resolve_job_def("campaign_job").graph.node_named("campaign_delivery").definition
-    assert isinstance(graph, dg.GraphDefinition)
-    assert graph.config_mapping is not None
-    settings: Any = graph.config_mapping.config_schema.config_type
-    names = [
-        *settings.fields["params"].config_type.fields,
-        *(each.name for each in fields(Message)),
-        *STATUSES,
-    ]
+    params = params_of(defs.resolve_job_def("campaign_job"), "campaign_delivery")
+    names = [*params, *(each.name for each in fields(Message)), *STATUSES]
     assert [name for name in names if f"`{name}`" not in TEXT] == []
     unexplained = {"port", "timeout_s"}
     assert [

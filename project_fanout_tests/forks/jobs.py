@@ -14,19 +14,6 @@ from project_fanout.orchestration import UnitPoolResource, build_fanout_asset, f
 from project_fanout_tests.forks.fork_stages import add_one, consume_together, double, finish, shout, start
 
 
-def local_instance(folder: Path) -> dg.DagsterInstance:
-    """An instance that keeps everything in *folder*."""
-    folder.mkdir(exist_ok=True)
-    overrides = {
-        "telemetry": {"enabled": False},
-        "compute_logs": {
-            "module": "dagster._core.storage.noop_compute_log_manager",
-            "class": "NoOpComputeLogManager",
-        },
-    }
-    return dg.DagsterInstance.local_temp(str(folder), overrides=overrides)
-
-
 def stored(instance: dg.DagsterInstance, asset: str) -> Any:
     """The value of *asset* that its last run has stored."""
     return pickle.loads((Path(instance.storage_directory()) / asset).read_bytes())

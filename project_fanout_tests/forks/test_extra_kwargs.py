@@ -10,7 +10,8 @@ from project_fanout.images.warehouse import Warehouse
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout.orchestration.run_config import InvalidRunConfigError
 from project_fanout_tests.forks import jobs
-from project_fanout_tests.forks.jobs import local_instance, stored
+from project_fanout_tests.forks.jobs import stored
+from project_fanout_tests.instances import local_instance
 
 
 def printed(extra_param2, extra_param1="hello world"):

@@ -27,7 +27,8 @@ from project_fanout_tests.forks.fork_stages import (
     split_words,
     succeed_at,
 )
-from project_fanout_tests.forks.jobs import local_instance, stored
+from project_fanout_tests.forks.jobs import stored
+from project_fanout_tests.instances import local_instance
 
 ACTIONS = [
     double,

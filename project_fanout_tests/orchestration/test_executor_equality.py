@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from project_fanout_tests.instances import local_instance
 from project_fanout_tests.orchestration import executor_jobs
 
 #: Events that speak of the process, not of the job.
@@ -17,16 +18,7 @@ OF_THE_PROCESS = {"ENGINE_EVENT", "LOGS_CAPTURED", "STEP_WORKER_STARTING"}
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FANOUT_TEST_STORAGE", str(tmp_path_factory.mktemp("assets")))
-        with dg.DagsterInstance.local_temp(
-            str(tmp_path_factory.mktemp("instance")),
-            overrides={
-                "telemetry": {"enabled": False},
-                "compute_logs": {
-                    "module": "dagster._core.storage.noop_compute_log_manager",
-                    "class": "NoOpComputeLogManager",
-                },
-            },
-        ) as instance:
+        with local_instance(tmp_path_factory.mktemp("instance")) as instance:
             instance.event_log_storage.set_concurrency_slots("one_at_a_time", 1)
             yield instance
 

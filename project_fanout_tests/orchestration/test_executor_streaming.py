@@ -7,20 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from project_fanout_tests.instances import local_instance
 from project_fanout_tests.orchestration import streaming_jobs
-
-COMPUTE_LOGS_OFF = {
-    "module": "dagster._core.storage.noop_compute_log_manager",
-    "class": "NoOpComputeLogManager",
-}
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(
-        str(tmp_path_factory.mktemp("instance")),
-        overrides={"telemetry": {"enabled": False}, "compute_logs": COMPUTE_LOGS_OFF},
-    ) as instance:
+    with local_instance(tmp_path_factory.mktemp("instance")) as instance:
         yield instance
 
 
