@@ -209,8 +209,8 @@ class LedgerDatabase:
             except (SQLAlchemyError, sqlite3.Error) as error:
                 if not self._passes(error) or time.monotonic() >= give_up_at:
                     raise LedgerError(self._explain(error)) from error
-            # Nothing tells when another process lets go or a server is back. By chance, so that two that
-            # have met do not meet again.
+            # Nothing tells when another process lets go or a server is back. For a random time, so that two
+            # that have met do not meet again.
             time.sleep(random.uniform(0.01, 0.1))
 
     def _passes(self, error: Exception) -> bool:
