@@ -18,6 +18,7 @@ from project_fanout.campaigns.stages import (
     send_email,
 )
 from project_fanout.engine import Fanout, Unit
+from project_fanout.engine.stages import never_reused
 from project_fanout.forks.actions import Action
 
 
@@ -50,6 +51,7 @@ def prepare_recipients(
     )
 
 
+@never_reused
 def send_emails(
     unit: Unit,
     *,

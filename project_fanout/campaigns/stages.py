@@ -27,6 +27,7 @@ from project_fanout.campaigns.settings import (
 from project_fanout.campaigns.spool import Batch, read_batch, write_batch
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout.engine.ledger_database import LEDGER_URL
+from project_fanout.engine.stages import never_reused
 
 DEFAULT_OUTPUT_DIR = "output/campaigns"
 
@@ -91,6 +92,8 @@ def prepare_email(
     return Fanout(units)
 
 
+# A batch succeeds also when some of its recipients could not be reached: those a later run sends to.
+@never_reused
 def send_email(
     unit: Unit,
     *,

@@ -34,7 +34,10 @@ class LedgerMemory:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        if self.reuse == "lineage":
+        found: list[tuple[Job, LedgerEntry | None]]
+        if not run.stage.reusable:
+            found = []
+        elif self.reuse == "lineage":
             by_unit = self.ledger.successes(self.scope, run.index, {job.record_key for job in jobs})
             found = [(job, by_unit.get((job.record_key, job.unit.key))) for job in jobs]
         elif self.reuse == "always":

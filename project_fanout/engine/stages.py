@@ -6,9 +6,23 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from project_fanout.engine.errors import FanoutDefinitionError
+
+_NEVER_REUSED = "__fanout_never_reused__"
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def never_reused(stage: _F) -> _F:
+    """Mark a stage whose success is not the last word: no run takes its outcome from the ledger.
+
+    For what reports on single items in its result, such as a batch of e-mails of which some could not be
+    sent yet. The stage itself must know, by claims, what it need not do again.
+    """
+    setattr(stage, _NEVER_REUSED, True)
+    return stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +35,14 @@ class Stage:
         params: names of its keyword-only parameters.
         import_root: the folder from which its module can be imported, "" if that is not known. Dagster
             takes the folder of a code location off `sys.path` again once it is loaded.
+        reusable: whether a later run may take its outcomes from the ledger; see `never_reused`.
     """
 
     name: str
     reference: str
     params: tuple[str, ...]
     import_root: str = ""
+    reusable: bool = True
 
 
 def describe_stage(function: object) -> Stage:
@@ -70,6 +86,7 @@ def describe_stage(function: object) -> Stage:
         reference,
         _keyword_params(function, reference, remedy),
         _import_root(function.__module__),
+        reusable=not getattr(function, _NEVER_REUSED, False),
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime, timezone
 from email.utils import parseaddr
 from pathlib import Path
@@ -17,7 +18,13 @@ from project_fanout.definitions import defs
 from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout_tests.campaigns import campaign_jobs
-from project_fanout_tests.campaigns.servers import FaultyHandler, messages, recipients_of, running
+from project_fanout_tests.campaigns.servers import (
+    FaultyHandler,
+    free_port,
+    messages,
+    recipients_of,
+    running,
+)
 from project_fanout_tests.instances import local_instance
 
 INLINE = UnitPoolResource(kind="inline")
@@ -144,6 +151,32 @@ def test_mail_arrives_while_the_list_is_being_read(instance: dg.DagsterInstance,
                 assert len([key for key in steps["STEP_SUCCESS"] if "send_email[" in key]) == 3
                 assert "slow_delivery.trigger_records" in steps["STEP_SUCCESS"]
             steps[event.event_type_value].append(event.step_key)
+
+
+def test_a_run_that_is_executed_again_sends_to_those_who_failed(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """The server is down and all fail; "Re-execute all" with the server up sends to them, and once."""
+    port, handler = free_port(), FaultyHandler(tmp_path / "server")
+    config = campaign_jobs.config(tmp_path, generated=20, deliver=True, page_size=10, batch_size=5)
+    mail_server = {"host": "127.0.0.1", "port": port, "security": "none", "retry_for_s": 0.2}
+    config["resources"] = {"mail_server": {"config": mail_server}}
+    tables, parent = [], None
+    for server in (nullcontext(), running(handler, port), running(handler, port)):
+        options = parent and dg.ReexecutionOptions(parent_run_id=parent)
+        with server:
+            job = campaign_jobs.reconstructable("whole")
+            with dg.execute_job(
+                job, instance, run_config=config, reexecution_options=options or None
+            ) as result:
+                assert result.success
+                parent = result.run_id
+        tables.append(campaign_jobs.defs.load_asset_value("campaign_delivery", instance=instance))
+
+    reasons = [set(zip(table["status"], table["reason"].fillna(""), strict=True)) for table in tables]
+    assert reasons == [{("failed", "server unreachable")}, {("sent", "")}, {("sent", "sent before")}]
+    assert set(recipients_of(handler.maildir).values()) == {1}
+    assert len(recipients_of(handler.maildir)) == 20
 
 
 def test_the_schedule_asks_for_another_campaign_each_week(tmp_path: Path) -> None:
