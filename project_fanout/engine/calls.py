@@ -46,6 +46,7 @@ class UnitReply:
         result_json: the stage's result as JSON text, when it returned an ordinary one.
         fanout: key and payload (JSON text) of each unit, when the stage returned a `Fanout`.
         error: why the attempt did not succeed.
+        final: whether another attempt would end the same way; see `FinalError`.
     """
 
     status: Status
@@ -53,6 +54,7 @@ class UnitReply:
     result_json: str | None = None
     fanout: tuple[tuple[str, str], ...] | None = None
     error: UnitError | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)

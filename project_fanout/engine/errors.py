@@ -33,5 +33,9 @@ class PoolClosedError(FanoutError):
     """A unit was handed to a pool that has been closed."""
 
 
+class FinalError(FanoutError):
+    """Raised by a stage where another attempt would end the same way: the unit is not tried again."""
+
+
 class LedgerError(FanoutError):
     """The ledger cannot be opened, read or written; the message names it and the remedy."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from project_fanout.engine.calls import UnitCall, UnitReply
+from project_fanout.engine.errors import FinalError
 from project_fanout.engine.model import Fanout, Unit, UnitError, to_json
 
 #: Longest result, as JSON text, that a pool accepts unless told otherwise.
@@ -54,7 +55,7 @@ def execute(
             raise
         seconds, problem = time.perf_counter() - started, described(error)
         if memory_limit_mb is None or not isinstance(error, MemoryError):
-            return UnitReply("failed", seconds, error=problem)
+            return UnitReply("failed", seconds, error=problem, final=isinstance(error, FinalError))
         message = f"{problem.message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
         return UnitReply("crashed", seconds, error=replace(problem, message=message))
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)

@@ -39,7 +39,12 @@ class FanoutPolicy:
         "is the CPUs this process may use.",
         ge=1,
     )
-    max_attempts: int = _setting(1, "How often a unit is tried before its failure counts.", ge=1, le=100)
+    max_attempts: int = _setting(
+        1,
+        "How often a unit is tried before its failure counts; once where the stage raises a FinalError.",
+        ge=1,
+        le=100,
+    )
     retry_delay_s: float = _setting(
         0.5,
         "Seconds before the second attempt of a unit; doubled before each further one up to an hour, and "

@@ -305,7 +305,7 @@ class _Hand:
                 f"Stage {self.run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
             )
             reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
-        elif reply.status != "succeeded" and job.attempts < self.run.policy.max_attempts:
+        elif reply.status != "succeeded" and not reply.final and job.attempts < self.run.policy.max_attempts:
             delay = min(self.run.policy.retry_delay_s * 2 ** (job.attempts - 1), LONGEST_DELAY_S)
             due = time.monotonic() + delay * random.uniform(0.5, 1.5)
             heapq.heappush(self._retries, (due, id(job), job, reply))

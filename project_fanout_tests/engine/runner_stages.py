@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from project_fanout.engine import Fanout, Record, Unit
+from project_fanout.engine.errors import FinalError
 
 
 def split(unit: Unit, *, width: int = 2) -> Any:
@@ -33,6 +34,13 @@ def mark(unit: Unit, *, folder: str, fail: str = "") -> dict[str, str]:
     if fail and unit.key.startswith(fail):
         raise RuntimeError(f"{unit.key} was told to fail")
     return {"key": unit.key}
+
+
+def fail_for_good(unit: Unit, *, folder: str) -> None:
+    """Leave a file for each attempt, and fail in a way that no other attempt would change."""
+    attempts = Path(folder)
+    (attempts / f"{unit.key}-{len(list(attempts.iterdir()))}").touch()
+    raise FinalError("told to fail for good")
 
 
 def fail_first(unit: Unit, *, folder: str, times: int = 1) -> int:

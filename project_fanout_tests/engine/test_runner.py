@@ -175,6 +175,14 @@ def test_a_unit_is_tried_max_attempts_times(
     assert len(list(tmp_path.iterdir())) == attempts
 
 
+def test_what_would_fail_again_is_not_tried_again(tmp_path: Path, pool: UnitPool) -> None:
+    """A stage that raises FinalError, as for a wrong password, is called once whatever max_attempts says."""
+    policy = FanoutPolicy(max_attempts=3, retry_delay_s=0.01)
+    record = Record("r", [Unit("u")])
+    (ended,) = outcomes(run([record], [stages.fail_for_good], pool, policy, folder=str(tmp_path)))
+    assert (ended.status, ended.attempts, len(list(tmp_path.iterdir()))) == ("failed", 1, 1)
+
+
 def test_sequential_means_one_after_the_other(tmp_path: Path, process_pool: ProcessPool) -> None:
     """No unit of a record starts before the one before it has ended, in a pool that could do more."""
     records = [Record("r", [Unit(str(number)) for number in range(8)])]
