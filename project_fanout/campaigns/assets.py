@@ -95,8 +95,13 @@ class MailServerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
     retry_for_s: float = Field(
         default=60.0,
         ge=0,
-        description="Seconds for which a message that the server defers is tried again, and for which a server "
-        "that cannot be reached is waited for.",
+        description="Seconds for which a server is waited for that cannot be reached or takes no mail at all.",
+    )
+    deferred_for_s: float = Field(
+        default=2.0,
+        ge=0,
+        description="Seconds for which a recipient whom the server defers is tried again, after the others of the "
+        "batch; a worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
     )
 
     def for_units(self) -> MailServer:

@@ -3,19 +3,38 @@
 import os
 import smtplib
 import ssl
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.settings import MailServer
 
-#: accepted: it is the server's now. refused: it never will be. deferred: ask again later. lost: the
-#: connection broke before the content was sent. unknown: it broke after that.
-Verdict = Literal["accepted", "refused", "deferred", "lost", "unknown"]
+#: accepted: it is the server's now. refused: it never will be. deferred: ask again later. busy: the server
+#: takes no mail at all for now. lost: the connection ended, and the server does not have it. unknown: the
+#: connection ended, or made no sense any more, while the server was taking it.
+Verdict = Literal["accepted", "refused", "deferred", "busy", "lost", "unknown"]
 
 _BROKEN = (smtplib.SMTPServerDisconnected, OSError)
+
+# What OpenSSL says of a server that will never do; anything else, such as an end of file where the machine
+# behind a load balancer is away, may pass.
+_NO_TLS_IN_COMMON = {
+    "WRONG_VERSION_NUMBER",
+    "UNSUPPORTED_PROTOCOL",
+    "NO_PROTOCOLS_AVAILABLE",
+    "TLSV1_ALERT_PROTOCOL_VERSION",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+}
+
+# The first one that the server offers is tried, and no other: each try with a wrong password counts.
+_MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
+_LOG_IN_AGAIN_S = 60.0
+
+# Of this process: when a login that was refused may be tried again, by server, name and password.
+_refused_logins: dict[tuple[str, str, str], float] = {}
 
 
 class Unreachable(Exception):  # noqa: N818  # a state of the server, not an error of ours
@@ -53,35 +72,32 @@ class Connection:
         self._security = server.security if secure else "none"
         self._username = server.username if secure else None
         self._smtp: smtplib.SMTP | None = None
+        self._host = ""
 
     def connect(self) -> None:
         """Connect, encrypt and log in unless that has been done.
 
         Raises:
             Unreachable: it failed for now.
-            CampaignError: it cannot work with these settings: certificate, encryption or login.
+            CampaignError: it cannot work with these settings: certificate, encryption, login, or a server
+                that does not want this machine.
         """
         if self._smtp is not None:
             return
         host, port = self._address()
         try:
             smtp = self._opened(host, port)
-        except ssl.SSLError as error:
-            raise CampaignError(
-                f"{host}:{port} cannot be spoken to with security {self._security!r}: {error}. Its certificate has "
-                "to be valid for that name."
-            ) from None
         except (smtplib.SMTPException, OSError) as error:
-            raise Unreachable(f"{host}:{port}: {_described(error)}") from None
+            raise self._not_connected(f"{host}:{port}", error) from None
         try:
-            self._log_in(smtp, host)
+            self._log_in(smtp, f"{host}:{port}")
         except _BROKEN as error:
             smtp.close()
             raise Unreachable(f"{host}:{port}: {_described(error)}") from None
         except BaseException:
             smtp.close()
             raise
-        self._smtp = smtp
+        self._smtp, self._host = smtp, host
 
     def send(self, letter: Letter, begin: Callable[[], None]) -> Reply:
         """Send *letter* and return what became of it.
@@ -89,6 +105,9 @@ class Connection:
         Args:
             letter: what to send; `connect` has been called.
             begin: called just before the content can reach the server.
+
+        Raises:
+            CampaignError: the server takes no mail with these settings, whoever it is for.
         """
         smtp = self._smtp
         assert smtp is not None, "connect first"
@@ -102,8 +121,12 @@ class Connection:
             smtp.command_encoding = "utf-8" if letter.needs_utf8 else "ascii"
             options = " SMTPUTF8 BODY=8BITMIME" if letter.needs_utf8 else ""
             code, text = smtp.docmd("MAIL", f"FROM:<{letter.sender}>{options}")
+            if code // 100 != 2 and not letter.needs_utf8:
+                return self._takes_no_mail(smtp, letter.sender, code, text)
             if code // 100 == 2:
                 code, text = smtp.docmd("RCPT", f"TO:<{letter.address}>")
+            if code == 530:
+                raise self._wants_more(code, text)
             if code // 100 != 2:
                 return self._rejected(smtp, code, text)
             begin()
@@ -118,11 +141,12 @@ class Connection:
         except BaseException:
             self.drop()
             raise
-        return (
-            Reply("accepted", str(code), _line(text))
-            if code // 100 == 2
-            else self._rejected(smtp, code, text)
-        )
+        if code // 100 == 2:
+            return Reply("accepted", str(code), _line(text))
+        if code // 100 in (4, 5):
+            return self._rejected(smtp, code, text)
+        self.drop()
+        return Reply("unknown", "unreadable answer", f"{code} {_line(text)}")
 
     def drop(self) -> None:
         """Close the connection without a word."""
@@ -141,9 +165,11 @@ class Connection:
 
     def _opened(self, host: str, port: int) -> smtplib.SMTP:
         timeout_s = self._server.timeout_s
+        smtp: smtplib.SMTP
         if self._security == "tls":
-            return smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=ssl.create_default_context())
-        smtp = smtplib.SMTP(host, port, timeout=timeout_s)
+            smtp = smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=ssl.create_default_context())
+        else:
+            smtp = smtplib.SMTP(host, port, timeout=timeout_s)
         try:
             if self._security == "starttls":
                 smtp.ehlo()
@@ -159,7 +185,24 @@ class Connection:
             raise
         return smtp
 
-    def _log_in(self, smtp: smtplib.SMTP, host: str) -> None:
+    def _not_connected(self, where: str, error: Exception) -> CampaignError | Unreachable:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return CampaignError(
+                f"{where} cannot be spoken to with security {self._security!r}: {error}. Its certificate has to be "
+                "valid for that name."
+            )
+        if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS_IN_COMMON:
+            return CampaignError(
+                f"{where} cannot be spoken to with security {self._security!r}: {error}. Check port and security of "
+                "mail_server."
+            )
+        if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code // 100 == 5:
+            return CampaignError(
+                f"{where} does not serve this machine: {_described(error)}. Ask those who run it, or name another."
+            )
+        return Unreachable(f"{where}: {_described(error)}")
+
+    def _log_in(self, smtp: smtplib.SMTP, where: str) -> None:
         if self._username is None:
             return
         variable = self._server.password_variable or ""
@@ -169,31 +212,75 @@ class Connection:
                 f"The environment variable {variable}, which password_variable names, is not set in the "
                 "worker: set it where Dagster runs."
             )
+        if not (password.isascii() and self._username.isascii()):
+            # Not the error of the encoding, which quotes the character.
+            what = f"username {self._username!r}" if password.isascii() else f"The password in {variable}"
+            raise CampaignError(
+                f"{what} has a character outside ASCII, which no login here can send: change it."
+            )
+        offered = smtp.esmtp_features.get("auth", "").upper().split()
+        mechanism = next((each for each in _MECHANISMS if each in offered), None)
+        if mechanism is None:
+            raise CampaignError(
+                f"{where} offers to log in by {', '.join(offered) or 'no way'}, accepted: {', '.join(_MECHANISMS)}."
+            )
+        login = (where, self._username, password)
+        if time.monotonic() < _refused_logins.get(login, 0.0):
+            raise CampaignError(
+                f"{where} refused the login of {self._username!r} less than {_LOG_IN_AGAIN_S:g} s ago: it is not tried "
+                f"again so soon, lest the account be locked. Check the password in {variable}."
+            )
+        smtp.user, smtp.password = self._username, password
+        ways: dict[str, Any] = {
+            "PLAIN": smtp.auth_plain,
+            "LOGIN": smtp.auth_login,
+            "CRAM-MD5": smtp.auth_cram_md5,
+        }
         try:
-            smtp.login(self._username, password)
+            smtp.auth(mechanism, ways[mechanism])
         except smtplib.SMTPResponseException as error:
             if error.smtp_code // 100 == 4:
                 raise OSError(f"login deferred: {error.smtp_code}") from None
+            _refused_logins[login] = time.monotonic() + _LOG_IN_AGAIN_S
             # Without the server's text: some quote what they were given.
             raise CampaignError(
-                f"{host} refused the login of {self._username!r} with code {error.smtp_code}: check the password in "
+                f"{where} refused the login of {self._username!r} with code {error.smtp_code}: check the password in "
                 f"{variable}."
             ) from None
-        except smtplib.SMTPNotSupportedError as error:
-            raise CampaignError(f"{host} offers no login that this machine knows: {error}") from None
+
+    def _takes_no_mail(self, smtp: smtplib.SMTP, sender: str, code: int, text: bytes | str) -> Reply:
+        """Return or raise what a no to MAIL means, which is the same command for every recipient."""
+        if code == 530:
+            raise self._wants_more(code, text)
+        if code // 100 == 5:
+            raise CampaignError(
+                f"{self._host} takes no mail from {sender}: {code} {_line(text)}. Give `message` a sender that it "
+                "accepts, or have it accept this one."
+            )
+        reply = self._rejected(smtp, code, text)
+        return replace(reply, verdict="busy") if reply.verdict == "deferred" else reply
+
+    def _wants_more(self, code: int, text: bytes | str) -> CampaignError:
+        return CampaignError(
+            f"{self._host} wants a login or encryption first: {code} {_line(text)}. Set username, "
+            "password_variable and security of mail_server."
+        )
 
     def _rejected(self, smtp: smtplib.SMTP, code: int, text: bytes | str) -> Reply:
         line = _line(text)
-        # 421 is the server's goodbye; after any other no, the next message needs a clean slate.
+        # 421 is the server's goodbye, and nothing can be built on what is no answer to the command. After any
+        # other no, the next message needs a clean slate.
+        over = code == 421 or code // 100 not in (4, 5)
         try:
-            if code == 421 or smtp.rset()[0] // 100 != 2:
+            if over or smtp.rset()[0] // 100 != 2:
                 self.drop()
         except _BROKEN:
             self.drop()
         enhanced = line.split(" ", 1)[0]
         dotted = enhanced.count(".") == 2 and enhanced.replace(".", "").isdigit()
         reason = f"{code} {enhanced}" if dotted else str(code)
-        return Reply("refused" if code // 100 == 5 else "deferred", reason, f"{code} {line}")
+        verdict: Verdict = "lost" if over else "refused" if code // 100 == 5 else "deferred"
+        return Reply(verdict, reason, f"{code} {line}")
 
 
 def _line(text: bytes | str) -> str:

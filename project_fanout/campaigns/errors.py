@@ -1,9 +1,9 @@
 """What the campaigns workload raises on purpose."""
 
-from project_fanout.engine.errors import FanoutError
+from project_fanout.engine.errors import FanoutError, FinalError
 
 
-class CampaignError(FanoutError):
+class CampaignError(FinalError):
     """A campaign's settings, list of recipients, templates or mail server are not usable as they are."""
 
 

@@ -1,11 +1,12 @@
 """What became of each recipient, and the table of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from project_fanout.campaigns.rows import RowRange
+from project_fanout.campaigns.stages import send_email
 
 COLUMNS = ["row", "address", "domain", "status", "reason", "detail", "sent_at", "page"]
 
@@ -15,18 +16,25 @@ def delivery_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
 
     Args:
         frame: one row per unit, as the fan-out collects it. A page or batch without success accounts for
-            each of its recipients, because its key says which they are.
+            each of its recipients, because its key says which they are: they failed, or are unknown where
+            the batch was being sent when its worker died.
     """
     for unit in frame.to_dict("records"):
         page = unit["record_key"]
         if unit["status"] != "succeeded":
             reason = f"{unit['stage']} {unit['status'].replace('_', ' ')}"
+            status = "unknown" if _cut_off(unit) else "failed"
             for row in RowRange.of_key(unit["unit_key"]):
-                yield row, None, None, "failed", reason, unit["error"], None, page
+                yield row, None, None, status, reason, unit["error"], None, page
             continue
         for row, address, status, reason, detail, sent_at in unit["deliveries"]:
             domain = address.rpartition("@")[2] if address and "@" in address else None
             yield row, address, domain, status, reason, detail, sent_at, page
+
+
+def _cut_off(unit: Mapping[Any, Any]) -> bool:
+    """Tell whether a batch ended with its worker: then only its claims know whom it had sent to."""
+    return unit["stage"] == send_email.__name__ and unit["status"] in ("crashed", "timed_out")
 
 
 def deliveries_table(frame: pd.DataFrame) -> pd.DataFrame:

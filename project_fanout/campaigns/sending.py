@@ -2,30 +2,33 @@
 
 import heapq
 import random
-import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
 
 from project_fanout.campaigns.connection import Connection, Reply, Unreachable
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.delivery_claims import Answer, DeliveryClaims
+from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
 from project_fanout.campaigns.settings import Destination
 from project_fanout.campaigns.sink import HOST, shared_sink
+from project_fanout.engine.errors import LedgerError
 
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 15.0
 _LOOK_AGAIN_S = 0.25
 # A batch at a slow rate takes minutes; what has been accepted is in the ledger after this long.
 _CONFIRM_EVERY_S = 2.0
+# A server that ends the connection at one recipient, each time, must not keep the others from theirs.
+_MOST_LOSSES = 5
 
 SENT_BEFORE = "sent before"
 UNREACHABLE = "server unreachable"
 ELSEWHERE = "in work elsewhere"
+STOPPED = "stopped by an error"
 
 
 def delay_s(attempt: int) -> float:
@@ -37,17 +40,35 @@ def delay_s(attempt: int) -> float:
 
 @dataclass(order=True, slots=True)
 class _Try:
-    """A letter that is to be tried at a time; *first_at*: when it was tried first, 0.0 for not yet."""
+    """A letter that is to be tried at a time; *first_no_at*: when it was first put off, 0.0 for not yet."""
 
     ready_at: float
     place: int
     letter: Letter = field(compare=False)
-    attempts: int = field(default=0, compare=False)
-    first_at: float = field(default=0.0, compare=False)
+    put_off: int = field(default=0, compare=False)
+    first_no_at: float = field(default=0.0, compare=False)
+
+
+class _Outage:
+    """A time in which the server takes no mail, waited for until it has lasted *longest_s*."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._give_up_at = time.monotonic() + longest_s
+        self._waits = 0
+
+    def wait(self) -> bool:
+        """Wait, longer each time, and return True; return False at once if the time is over."""
+        self._waits += 1
+        pause = delay_s(self._waits)
+        if time.monotonic() + pause >= self._give_up_at:
+            return False
+        # Nothing can be sent meanwhile, and nothing tells when the server is back.
+        time.sleep(pause)
+        return True
 
 
 class Sender:
-    """Sends for one campaign from one thread; keeps its connection and its claims open between batches.
+    """Sends for one campaign, one batch at a time; keeps its connection and its claims open between batches.
 
     Args:
         campaign: the campaign's name.
@@ -57,8 +78,6 @@ class Sender:
     Raises:
         LedgerError: the database cannot be opened.
     """
-
-    _of_thread: ClassVar[threading.local] = threading.local()
 
     def __init__(self, campaign: str, destination: Destination, ledger_url: str) -> None:
         self._server = destination.server
@@ -77,49 +96,29 @@ class Sender:
             name = "maildir"
         if destination.server.max_per_second is not None:
             self._rate = RateLimit(folder / f"{name}.rate", destination.server.max_per_second)
-        self._gave_up = False
-
-    @classmethod
-    def of_this_thread(cls, campaign: str, destination: Destination, ledger_url: str) -> "Sender":
-        """Return the sender that this thread has for these settings; make it if need be."""
-        kept: tuple[object, Sender] | None = getattr(cls._of_thread, "kept", None)
-        settings = (campaign, destination, ledger_url)
-        if kept is not None and kept[0] == settings:
-            return kept[1]
-        if kept is not None:
-            kept[1].close()
-            del cls._of_thread.kept
-        cls._of_thread.kept = (settings, sender := cls(*settings))
-        return sender
+        # Kept from batch to batch until the server takes mail again: it is waited for once.
+        self._outage: _Outage | None = None
 
     def deliver(self, letters: Iterable[Letter], *, resend_unknown: bool = False) -> list[Delivery]:
         """Send *letters*, whose keys are distinct, and return one outcome for each, in any order.
 
+        An error that comes when there are outcomes already is the reason why the others failed: who has been
+        sent to must not be reported as failed.
+
         Raises:
-            CampaignError: the server cannot be used with these settings. What has been accepted is settled.
+            CampaignError: the server cannot be used with these settings.
             LedgerError: the claims could not be written.
         """
         by_key = {letter.key: letter for letter in letters}
-        outcomes: list[Delivery] = []
-        give_up_at = time.monotonic() + self._server.retry_for_s
-        while by_key:
-            answers = self._claims.claim(by_key, resend_unknown=resend_unknown)
-            try:
-                outcomes += self._send([by_key[key] for key, answer in answers.items() if answer == "mine"])
-            finally:
-                self._claims.settle()
-            too_late = time.monotonic() >= give_up_at
-            for key, answer in answers.items():
-                if answer == "mine" or (answer == "elsewhere" and not too_late):
-                    continue
-                outcomes.append(_not_sent(by_key[key], answer))
-            by_key = {
-                key: by_key[key] for key, answer in answers.items() if answer == "elsewhere" and not too_late
-            }
-            if by_key:
-                # Nothing tells when another process has settled its claims, and the thread has no other work.
-                time.sleep(_LOOK_AGAIN_S)
-        return outcomes
+        outcomes: dict[str, Delivery] = {}
+        try:
+            self._deliver(by_key, outcomes, resend_unknown=resend_unknown)
+        except (CampaignError, LedgerError) as error:
+            if not outcomes:
+                raise
+            for key in by_key.keys() - outcomes.keys():
+                outcomes[key] = Delivery(by_key[key].row, key, "failed", STOPPED, str(error))
+        return list(outcomes.values())
 
     def close(self) -> None:
         """Settle the claims and take leave of the server."""
@@ -130,9 +129,28 @@ class Sender:
             if self._rate is not None:
                 self._rate.close()
 
-    def _send(self, letters: list[Letter]) -> list[Delivery]:
+    def _deliver(
+        self, by_key: Mapping[str, Letter], outcomes: dict[str, Delivery], *, resend_unknown: bool
+    ) -> None:
+        give_up_at = time.monotonic() + self._server.retry_for_s
+        wanted = list(by_key)
+        while wanted:
+            answers = self._claims.claim(wanted, resend_unknown=resend_unknown)
+            too_late = time.monotonic() >= give_up_at
+            for key, answer in answers.items():
+                if answer in ("confirmed", "unknown") or (answer == "elsewhere" and too_late):
+                    outcomes[key] = _not_sent(by_key[key], answer)
+            try:
+                self._send([by_key[key] for key, answer in answers.items() if answer == "mine"], outcomes)
+            finally:
+                self._claims.settle()
+            wanted = [key for key in wanted if key not in outcomes]
+            if wanted:
+                # Nothing tells when another process has settled its claims, and the thread has no other work.
+                time.sleep(_LOOK_AGAIN_S)
+
+    def _send(self, letters: Sequence[Letter], outcomes: dict[str, Delivery]) -> None:
         waiting = [_Try(0.0, place, letter) for place, letter in enumerate(letters)]
-        outcomes = []
         confirm_at = time.monotonic() + _CONFIRM_EVERY_S
         while waiting:
             attempt = heapq.heappop(waiting)
@@ -143,63 +161,58 @@ class Sender:
             if attempt.ready_at > now:
                 # It is the first that is due, and the thread has no other work.
                 time.sleep(attempt.ready_at - now)
-            try:
-                self._connect()
-            except Unreachable as error:
-                left = [attempt, *waiting]
-                outcomes += [
-                    _outcome(each.letter, Reply("deferred", UNREACHABLE, str(error))) for each in left
-                ]
-                break
-            reply = self._try(attempt)
-            if reply.verdict in ("deferred", "lost") and self._has_time(attempt):
-                attempt.ready_at = time.monotonic() + delay_s(attempt.attempts)
+            reply = self._try(attempt.letter)
+            if reply.verdict == "busy":
+                heapq.heappush(waiting, attempt)
+                if self._wait_for_server():
+                    continue
+                outcomes.update((each.letter.key, _outcome(each.letter, reply)) for each in waiting)
+                return
+            if reply.verdict in ("deferred", "lost") and self._has_time(attempt, reply):
+                attempt.ready_at = time.monotonic() + delay_s(attempt.put_off)
                 heapq.heappush(waiting, attempt)
             else:
-                outcomes.append(_outcome(attempt.letter, reply))
-        return outcomes
+                outcomes[attempt.letter.key] = _outcome(attempt.letter, reply)
 
-    def _try(self, attempt: _Try) -> Reply:
+    def _try(self, letter: Letter) -> Reply:
+        try:
+            self._connection.connect()
+        except Unreachable as error:
+            return Reply("busy", UNREACHABLE, str(error))
         if self._rate is not None:
             self._rate.acquire()
-        attempt.attempts += 1
-        attempt.first_at = attempt.first_at or time.monotonic()
-        key = attempt.letter.key
-        reply = self._connection.send(attempt.letter, partial(self._claims.begin, key))
+        reply = self._connection.send(letter, partial(self._claims.begin, letter.key))
         if reply.verdict == "accepted":
-            self._claims.accepted(key, time.time())
+            self._claims.accepted(letter.key, time.time())
         elif reply.verdict != "unknown":
-            self._claims.not_accepted(key)
+            self._claims.not_accepted(letter.key)
+        if reply.verdict not in ("busy", "lost"):
+            self._outage = None
         return reply
 
-    def _has_time(self, attempt: _Try) -> bool:
-        return time.monotonic() + delay_s(attempt.attempts) < attempt.first_at + self._server.retry_for_s
+    def _wait_for_server(self) -> bool:
+        if self._outage is None:
+            self._outage = _Outage(self._server.retry_for_s)
+        return self._outage.wait()
 
-    def _connect(self) -> None:
-        """Connect, waiting for the server if need be, but only once as long as it does not come back."""
-        give_up_at = time.monotonic() + (0.0 if self._gave_up else self._server.retry_for_s)
-        tries = 0
-        while True:
-            try:
-                self._connection.connect()
-            except Unreachable:
-                tries += 1
-                pause = delay_s(tries)
-                if time.monotonic() + pause >= give_up_at:
-                    self._gave_up = True
-                    raise
-                # Nothing can be sent meanwhile, and nothing tells when the server is back.
-                time.sleep(pause)
-            else:
-                self._gave_up = False
-                return
+    def _has_time(self, attempt: _Try, reply: Reply) -> bool:
+        now = time.monotonic()
+        attempt.put_off += 1
+        attempt.first_no_at = attempt.first_no_at or now
+        if reply.verdict == "lost" and attempt.put_off >= _MOST_LOSSES:
+            return False
+        limit_s = self._server.retry_for_s if reply.verdict == "lost" else self._server.deferred_for_s
+        return now + delay_s(attempt.put_off) < attempt.first_no_at + limit_s
 
 
 def _outcome(letter: Letter, reply: Reply) -> Delivery:
     if reply.verdict == "accepted":
         return Delivery(letter.row, letter.key, "sent", sent_at=round(time.time(), 3))
-    status = {"refused": "refused", "unknown": "unknown"}.get(reply.verdict, "failed")
-    return Delivery(letter.row, letter.key, status, reply.reason, reply.detail)  # type: ignore[arg-type]  # one of the literals
+    if reply.verdict in ("refused", "unknown"):
+        return Delivery(letter.row, letter.key, reply.verdict, reply.reason, reply.detail)
+    return Delivery(
+        letter.row, letter.key, "failed", reply.reason, f"{reply.detail}; a later run sends to them"
+    )
 
 
 def _not_sent(letter: Letter, answer: Answer) -> Delivery:

@@ -50,8 +50,9 @@ class MailServer:
         max_per_second: most messages a second, of all workers and runs on this machine that share
             *output_dir*; None for no limit.
         timeout_s: seconds to wait for an answer.
-        retry_for_s: seconds for which a message that the server defers is tried again, and for which an
-            unreachable server is waited for.
+        retry_for_s: seconds for which a server is waited for that is away or takes no mail at all.
+        deferred_for_s: seconds for which a recipient whom the server defers is tried again, after the
+            others of the batch; the worker does nothing else meanwhile.
     """
 
     host: str | None = None
@@ -62,6 +63,7 @@ class MailServer:
     max_per_second: float | None = None
     timeout_s: float = 30.0
     retry_for_s: float = 60.0
+    deferred_for_s: float = 2.0
 
     @property
     def resolved_port(self) -> int:

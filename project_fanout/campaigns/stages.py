@@ -13,10 +13,10 @@ from annotated_types import Ge, MinLen
 
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import UnfitRecipientError
+from project_fanout.campaigns.idle_senders import borrowed_sender
 from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
 from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
 from project_fanout.campaigns.rows import RowRange
-from project_fanout.campaigns.sending import Sender
 from project_fanout.campaigns.settings import (
     DEFAULT_MESSAGE,
     DEFAULT_SERVER,
@@ -124,8 +124,8 @@ def send_email(
         batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
-    sender = Sender.of_this_thread(campaign, destination, url)
-    deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]
+    with borrowed_sender(campaign, destination, url) as sender:
+        deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]
     spool.unlink(missing_ok=True)
     return {"deliveries": [each.to_json() for each in sorted(deliveries, key=lambda each: each.row)]}
 

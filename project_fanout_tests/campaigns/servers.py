@@ -4,9 +4,10 @@ import asyncio
 import mailbox
 import queue
 import socket
+import socketserver
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -83,6 +84,78 @@ def running(handler: Any, port: int = 0, **options: Any) -> Iterator[int]:
         loop, task = tasks[0]
         loop.call_soon_threadsafe(task.cancel)
         thread.join(30)
+
+
+class Scripted:
+    """What a server that answers as a script says has been told.
+
+    Args:
+        port: where it listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.lines: list[str] = []
+        self.kept: Counter[str] = Counter()
+
+    def count(self, verb: str) -> int:
+        """Return how often a command was given."""
+        return sum(line.upper().startswith(verb) for line in self.lines)
+
+
+@contextmanager
+def scripted(
+    answer: Callable[[str], str | None],
+    *,
+    greeting: str = "220 hello",
+    offers: tuple[str, ...] = ("8BITMIME",),
+) -> Iterator[Scripted]:
+    """Serve on a free port and give what has come in.
+
+    Args:
+        answer: takes a command, or "content <address>" after a message, and returns what the server says; None
+            for what a server would usually say, "" to end the connection.
+        greeting: its first line.
+        offers: its extensions.
+    """
+
+    class Conversation(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.say(greeting)
+            address = ""
+            for line in map(bytes.decode, self.rfile):
+                said = line.strip()
+                server.lines.append(said)
+                verb = said[:4].upper()
+                if verb == "RCPT":
+                    address = said[9:].rstrip(">")
+                if not self.say(answer(said), usual.get(verb, "250 OK")):
+                    return
+                if verb == "DATA":
+                    while self.rfile.readline() not in (b".\r\n", b""):
+                        pass
+                    server.kept[address] += 1
+                    if not self.say(answer(f"content {address}")):
+                        return
+
+        def say(self, text: str | None, usual: str = "250 OK") -> bool:
+            said = usual if text is None else text
+            if said:
+                self.wfile.write(f"{said}\r\n".encode())
+            return bool(said)
+
+    usual_hello = "\r\n".join(["250-hello", *(f"250-{each}" for each in offers), "250 HELP"])
+    usual = {"EHLO": usual_hello, "DATA": "354 go on", "AUTH": "235 welcome"}
+    with socketserver.ThreadingTCPServer((HOST, 0), Conversation) as listening:
+        listening.daemon_threads = True
+        server = Scripted(listening.server_address[1])
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            listening.shutdown()
+            thread.join(30)
 
 
 def free_port() -> int:
