@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
+from sqlalchemy import make_url
 
 from project_fanout.campaigns.delivery import Delivery
-from project_fanout.campaigns.errors import UnfitRecipientError
+from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.idle_senders import borrowed_sender
 from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
 from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
@@ -105,7 +106,8 @@ def send_email(
     ledger_url: Annotated[
         str | None,
         "Database of the claims, an SQLAlchemy URL or a file. Default: FANOUT_LEDGER_URL, else deliveries.db in "
-        "output_dir. Runs that must not send the same mail twice have to share it.",
+        "output_dir. Runs that must not send the same mail twice have to share it: with deliver, it or output_dir has "
+        "to be absolute.",
     ] = None,
     resend_unknown: Annotated[
         bool,
@@ -115,7 +117,8 @@ def send_email(
     """Send a batch and return one outcome per recipient, in the order of the list.
 
     Raises:
-        CampaignError: the server cannot be used with these settings.
+        CampaignError: the server cannot be used with these settings, or it is real delivery and the claims
+            have no place of their own.
         LedgerError: the claims cannot be written.
     """
     spool = Path(unit.payload["spool"])
@@ -123,11 +126,31 @@ def send_email(
     if batch is None:
         batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
-    url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
+    url = _claims_url(destination, output_dir, ledger_url or os.environ.get(LEDGER_URL))
     with borrowed_sender(campaign, destination, url) as sender:
         deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]
     spool.unlink(missing_ok=True)
     return {"deliveries": [each.to_json() for each in sorted(deliveries, key=lambda each: each.row)]}
+
+
+def _claims_url(destination: Destination, output_dir: str, given: str | None) -> str:
+    """Return the database of the claims; for real delivery it has to be the same from whatever folder.
+
+    Raises:
+        CampaignError: it would be another one from another folder.
+    """
+    url = given or str(Path(output_dir).expanduser() / "deliveries.db")
+    file = url
+    if "://" in url:
+        # Of another database than SQLite, any is the same from everywhere.
+        file = make_url(url).database or "" if url.startswith("sqlite") else "/"
+    if destination.maildir is None and not Path(file.removeprefix("file:")).is_absolute():
+        raise CampaignError(
+            f"deliver is true, but the claims that say who has got the message would be in {url}, which is another "
+            "file for each folder that a run is started from: set ledger_url or FANOUT_LEDGER_URL to a database, or "
+            "output_dir to an absolute path, and keep that."
+        )
+    return url if given else str(destination.output_dir / "deliveries.db")
 
 
 @lru_cache(maxsize=4)

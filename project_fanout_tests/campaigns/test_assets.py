@@ -13,8 +13,13 @@ import dagster as dg
 import pytest
 
 from project_fanout.campaigns.assets import MailServerResource, campaign_delivery, campaign_report, recipients
+from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.jobs import campaign_job, weekly_campaign
+from project_fanout.campaigns.recipients import build_list
+from project_fanout.campaigns.settings import MailServer
+from project_fanout.campaigns.stages import prepare_email, send_email
 from project_fanout.definitions import defs
+from project_fanout.engine import Unit
 from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout_tests.campaigns import campaign_jobs
@@ -24,6 +29,7 @@ from project_fanout_tests.campaigns.servers import (
     messages,
     recipients_of,
     running,
+    scripted,
 )
 from project_fanout_tests.instances import local_instance
 
@@ -128,6 +134,31 @@ def test_the_switch_without_a_host_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(ToleranceExceededError, match="mail_server has no host"):
         run(once(settings(tmp_path, deliver=True)), unit_pool=INLINE)
     assert not (tmp_path / "maildir").exists()
+
+
+@pytest.mark.parametrize("ledger_url", [None, "claims.db", "sqlite:///claims.db"])
+def test_real_delivery_keeps_its_claims_in_one_place(
+    ledger_url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Claims in a file that depends on the folder of the run would be lost: nothing is sent, and the error says why."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FANOUT_LEDGER_URL", raising=False)
+    prepared = prepare_email(Unit("1-5", {"recipients": build_list(tmp_path, generated=5).path})).units[0]
+    options = {"deliver": True, "ledger_url": ledger_url}
+    with scripted(lambda line: None) as mail:
+        mail_server = MailServer(host="127.0.0.1", port=mail.port, security="none")
+        with pytest.raises(
+            CampaignError, match="set ledger_url or FANOUT_LEDGER_URL to a database, or output_dir"
+        ):
+            send_email(prepared, mail_server=mail_server, **options)
+        assert mail.lines == []
+        monkeypatch.setenv("FANOUT_LEDGER_URL", f"sqlite:///{tmp_path}/shared.db")
+        for folder in ("one", "another"):
+            (tmp_path / folder).mkdir()
+            monkeypatch.chdir(tmp_path / folder)
+            send_email(prepared, mail_server=mail_server, deliver=True)
+        assert set(mail.kept.values()) == {1}
+        assert len(mail.kept) == 5
 
 
 @pytest.fixture(scope="module")
