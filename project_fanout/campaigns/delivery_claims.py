@@ -1,12 +1,17 @@
 """Who may send to whom: claims in the ledger, made exact by the senders' journals."""
 
 import hashlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 from project_fanout.campaigns.journal import Journal, dead_journals, keys_in_work, one_at_a_time
 from project_fanout.engine.claims import Claims
+
+#: A batch is settled within this time, also at a slow rate, so that an older claim of a sender that cannot be
+#: seen from here is left over.
+SAFE_AGE_S = 24 * 3600.0
 
 #: mine: send it. confirmed: it has been sent. elsewhere: another sender has it in work. unknown: a
 #: sender was killed while the server was taking it, or it is another machine's.
@@ -41,25 +46,42 @@ class DeliveryClaims:
 
         Args:
             keys: whom to send to.
-            resend_unknown: take over what is unknown, with the risk that somebody gets it twice.
+            resend_unknown: take over what is unknown, with the risk that somebody gets it twice; what was
+                claimed in another folder or on another machine only after `SAFE_AGE_S`.
 
         Raises:
             LedgerError: the database could not be written.
         """
         answers = self._ask(keys)
         if self._unknown(answers):
-            # One sender at a time, so that none takes a journal that another looks at for a living one's, and
-            # none releases a claim that another has just taken over.
+            # One sender at a time, so that none takes a journal that another looks at for a living one's.
             with one_at_a_time(self._folder):
                 self._settle_the_dead()
-                in_work = keys_in_work(self._folder)
-                answers.update((key, "elsewhere") for key in self._unknown(answers) if key in in_work)
-                # What was in work a moment ago has been settled since, and so has what the dead left.
-                answers.update(self._ask(self._unknown(answers)))
                 if resend_unknown:
-                    self._claims.release(self._namespace, self._unknown(answers))
-                    answers.update(self._ask(self._unknown(answers)))
+                    self._take_over(self._unknown(answers))
+                in_work = keys_in_work(self._folder)
+                answers.update(self._ask(self._unknown(answers)))
+                # Looked at before and after: in between, a living sender may have claimed it, or settled it.
+                in_work |= keys_in_work(self._folder)
+                answers.update((key, "elsewhere") for key in self._unknown(answers) if key in in_work)
         return answers
+
+    def _take_over(self, keys: Iterable[str]) -> None:
+        """Release what nobody has in work any more.
+
+        What a sender of this folder has in work is in its journal from before it claims until after it
+        settles; so what is found claimed first, and in no living journal after that, is left over. It is
+        released as it was found. Of senders elsewhere nothing can be seen from here, only for how long.
+        """
+        found = self._claims.find(self._namespace, keys)
+        in_work = keys_in_work(self._folder)
+        long_ago = time.time() - SAFE_AGE_S
+        self._claims.take_back(
+            claim
+            for key, claim in found.items()
+            if key not in in_work
+            and (self._journal.is_neighbour(claim.run_id) or claim.claimed_at < long_ago)
+        )
 
     def begin(self, key: str) -> None:
         """Say that the content of *key*'s message is about to be sent."""
@@ -68,14 +90,14 @@ class DeliveryClaims:
 
     def not_accepted(self, key: str) -> None:
         """Say that the server did not take *key*'s message."""
-        self._journal.not_accepted(key)
         self._open.discard(key)
+        self._journal.not_accepted(key)
 
     def accepted(self, key: str, at: float) -> None:
         """Say that the server took *key*'s message, at *at* in seconds since 1970 (UTC)."""
-        self._journal.accepted(key, at)
         self._open.discard(key)
         self._accepted[key] = at
+        self._journal.accepted(key, at)
 
     def confirm(self) -> None:
         """Put in the ledger what has been accepted until now.

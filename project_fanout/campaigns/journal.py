@@ -7,14 +7,17 @@ note that is missing.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from project_fanout.engine.errors import LedgerError
 
 _SUFFIX = ".journal"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -34,6 +37,7 @@ class Notes:
 
     Args:
         sender: who wrote it.
+        whole: whether every line could be read; otherwise nothing is concluded from what is missing.
         boot: the `boot_id` of its time.
         claimed: keys that it claimed or was about to.
         begun: keys whose content may have reached the server.
@@ -45,14 +49,19 @@ class Notes:
     claimed: set[str] = field(default_factory=set)
     begun: set[str] = field(default_factory=set)
     accepted: dict[str, float] = field(default_factory=dict)
+    whole: bool = True
 
     @classmethod
     def read(cls, fd: int) -> "Notes":
-        """Return the notes in the file *fd*; a last line that was cut short does not count."""
+        """Return the notes in the file *fd*."""
         notes = cls()
         content = os.pread(fd, os.fstat(fd).st_size, 0)
-        for line in content.split(b"\n")[:-1]:
-            notes._take(json.loads(line))
+        for line in filter(None, content.split(b"\n")):
+            try:
+                notes._take(json.loads(line))
+            except ValueError:
+                # Cut short by a full disk, or garbled by a power cut.
+                notes.whole = False
         return notes
 
     def _take(self, note: dict[str, Any]) -> None:
@@ -71,8 +80,8 @@ class Notes:
 
     @property
     def not_begun(self) -> set[str]:
-        """Keys that certainly were not sent: none unless this machine has run on since."""
-        if self.boot is None or self.boot != boot_id():
+        """Keys that certainly were not sent: none unless this machine has run on since and all is readable."""
+        if not self.whole or self.boot is None or self.boot != boot_id():
             return set()
         return self.claimed - self.begun - set(self.accepted)
 
@@ -85,9 +94,11 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.sender = f"sender {uuid.uuid4().hex}"
+        own = uuid.uuid4().hex
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"{self.sender.split()[1]}{_SUFFIX}"
+        self._neighbourhood = f"sender at {_place(folder)} "
+        self.sender = f"{self._neighbourhood}{own}"
+        self._path = folder / f"{own}{_SUFFIX}"
         # Locked before it has its name, so that nobody takes it for a dead one's.
         unnamed = self._path.with_suffix(".new")
         self._fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -95,6 +106,10 @@ class Journal:
         self._write({"sender": self.sender, "boot": boot_id()})
         self._head = os.fstat(self._fd).st_size
         unnamed.rename(self._path)
+
+    def is_neighbour(self, sender: str) -> bool:
+        """Tell whether *sender* has or had its journal in this folder, since this machine was started."""
+        return sender.startswith(self._neighbourhood)
 
     def claiming(self, keys: Iterable[str]) -> None:
         """Note that these are about to be claimed."""
@@ -127,7 +142,27 @@ class Journal:
         os.close(self._fd)
 
     def _write(self, note: dict[str, Any]) -> None:
-        os.write(self._fd, json.dumps(note).encode() + b"\n")
+        # On a line of its own also after a note that was cut short.
+        left = memoryview(b"\n" + json.dumps(note).encode() + b"\n")
+        try:
+            while left:
+                left = left[os.write(self._fd, left) :]
+        except OSError as error:
+            raise LedgerError(
+                f"The journal {self._path} cannot be written: {error.strerror}. Nothing is sent without it: make "
+                "room, or give output_dir another place."
+            ) from None
+
+
+def _place(folder: Path) -> str:
+    """Return what stands for *folder* on this machine since its start: locks of others cannot be seen."""
+    file = folder / "place"
+    writing = folder / f"place.{uuid.uuid4().hex}"
+    writing.write_text(uuid.uuid4().hex)
+    with suppress(FileExistsError):
+        os.link(writing, file)
+    writing.unlink()
+    return hashlib.sha256(f"{file.read_text()} {boot_id()}".encode()).hexdigest()[:16]
 
 
 def keys_in_work(folder: Path) -> set[str]:

@@ -9,7 +9,7 @@ from functools import partial
 
 from project_fanout.campaigns.connection import Connection, Reply, Unreachable
 from project_fanout.campaigns.delivery import Delivery
-from project_fanout.campaigns.delivery_claims import Answer, DeliveryClaims
+from project_fanout.campaigns.delivery_claims import SAFE_AGE_S, Answer, DeliveryClaims
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
@@ -135,12 +135,12 @@ class Sender:
         give_up_at = time.monotonic() + self._server.retry_for_s
         wanted = list(by_key)
         while wanted:
-            answers = self._claims.claim(wanted, resend_unknown=resend_unknown)
             too_late = time.monotonic() >= give_up_at
-            for key, answer in answers.items():
-                if answer in ("confirmed", "unknown") or (answer == "elsewhere" and too_late):
-                    outcomes[key] = _not_sent(by_key[key], answer)
             try:
+                answers = self._claims.claim(wanted, resend_unknown=resend_unknown)
+                for key, answer in answers.items():
+                    if answer in ("confirmed", "unknown") or (answer == "elsewhere" and too_late):
+                        outcomes[key] = _not_sent(by_key[key], answer)
                 self._send([by_key[key] for key, answer in answers.items() if answer == "mine"], outcomes)
             finally:
                 self._claims.settle()
@@ -220,5 +220,8 @@ def _not_sent(letter: Letter, answer: Answer) -> Delivery:
         return Delivery(letter.row, letter.key, "sent", SENT_BEFORE)
     if answer == "elsewhere":
         return Delivery(letter.row, letter.key, "unknown", ELSEWHERE, "another run was sending it")
-    detail = "an earlier sender was stopped while the server was taking it; resend_unknown sends it again"
+    detail = (
+        "an earlier sender was stopped while the server was taking it; resend_unknown sends it again, or, if that "
+        f"sender had another output_dir or machine, {SAFE_AGE_S / 3600:g} hours after its claim"
+    )
     return Delivery(letter.row, letter.key, "unknown", "claimed, not confirmed", detail)

@@ -149,6 +149,50 @@ class Claims(Closing):
         keys_wanted = list(keys)
         return self._database.write(work)
 
+    def take_back(self, claims: Iterable[Claim]) -> int:
+        """Release exactly these claims, as they were found; return how many still were so.
+
+        One that has been settled since, or claimed again by whomever, stays as it is.
+
+        Raises:
+            LedgerError: the database could not be written.
+        """
+        found = list(claims)
+
+        def work(connection: Connection) -> int:
+            return sum(
+                connection.execute(
+                    update(CLAIMS)
+                    .where(
+                        _chosen(claim.namespace, [digest(claim.key)]),
+                        CLAIMS.c.state == "claimed",
+                        CLAIMS.c.run_id == claim.run_id,
+                        CLAIMS.c.claimed_at == claim.claimed_at,
+                    )
+                    .values(state="released", token="")
+                ).rowcount
+                for claim in found
+            )
+
+        return self._database.write(work) if found else 0
+
+    def find(self, namespace: str, keys: Iterable[str]) -> dict[str, Claim]:
+        """Return the claims that there are on *keys*, by key.
+
+        Raises:
+            LedgerError: the database could not be read.
+        """
+        key_ids = sorted(set(map(digest, keys)))
+
+        def work(connection: Connection) -> list[Claim]:
+            return [
+                _claim_of(row)
+                for some in chunks(key_ids)
+                for row in connection.execute(select(CLAIMS).where(_chosen(namespace, some))).mappings()
+            ]
+
+        return {claim.key: claim for claim in self._database.read(work)}
+
     def listing(
         self, namespace: str | None = None, *, state: ClaimState | None = None, limit: int | None = None
     ) -> list[Claim]:
@@ -164,18 +208,7 @@ class Claims(Closing):
             .limit(limit)
         )
         rows = self._database.read(lambda connection: connection.execute(query).mappings().all())
-        return [
-            Claim(
-                row["namespace"],
-                row["claim_key"],
-                row["state"],
-                row["run_id"],
-                row["claimed_at"],
-                row["confirmed_at"],
-                None if row["detail_json"] is None else json.loads(row["detail_json"]),
-            )
-            for row in rows
-        ]
+        return [_claim_of(row) for row in rows]
 
     def prune(self, namespace: str, *, claimed_before: float, unconfirmed: bool = False) -> int:
         """Remove claims of *namespace* made before a time; return how many. They can be claimed again.
@@ -195,6 +228,18 @@ class Claims(Closing):
             CLAIMS.c.state.in_(states),
         )
         return self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+
+def _claim_of(row: Mapping[Any, Any]) -> Claim:
+    return Claim(
+        row["namespace"],
+        row["claim_key"],
+        row["state"],
+        row["run_id"],
+        row["claimed_at"],
+        row["confirmed_at"],
+        None if row["detail_json"] is None else json.loads(row["detail_json"]),
+    )
 
 
 def _claim(

@@ -1,8 +1,5 @@
-import os
-import signal
 import ssl
 import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +10,6 @@ import pytest
 from aiosmtpd.smtp import AuthResult
 
 from project_fanout.campaigns.delivery import Delivery
-from project_fanout.campaigns.delivery_claims import DeliveryClaims
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
@@ -260,50 +256,6 @@ def test_a_rate_limit_holds_for_all_who_share_it(tmp_path: Path) -> None:
     assert waited[-1] < 60, "a clock that was set back does not stop the campaign"
     for limit in limits:
         limit.close()
-
-
-CLAIMER = """
-import sys, time
-from pathlib import Path
-from project_fanout.campaigns.delivery_claims import DeliveryClaims
-claims = DeliveryClaims(sys.argv[1], "spring", Path(sys.argv[2]))
-claims.claim(["not-begun", "begun", "accepted", "rejected"])
-claims.begin("begun")
-claims.begin("accepted"); claims.accepted("accepted", 1.0)
-claims.begin("rejected"); claims.not_accepted("rejected")
-print("ready", flush=True)
-time.sleep(600)
-"""
-
-
-def test_a_killed_sender_leaves_one_message_in_doubt(tmp_path: Path) -> None:
-    """While a sender lives, its recipients are its own; when it is killed, only the one under way is unknown."""
-    url, folder = str(tmp_path / "ledger.db"), tmp_path / "journals"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    other = subprocess.Popen(
-        [sys.executable, "-c", CLAIMER, url, str(folder)], stdout=subprocess.PIPE, env=environment, text=True
-    )
-    assert other.stdout is not None
-    assert other.stdout.readline() == "ready\n"
-    everybody = ["not-begun", "begun", "accepted", "rejected"]
-    claims = DeliveryClaims(url, "spring", folder)
-
-    while_it_lives = claims.claim([*everybody, "nobody's"], resend_unknown=True)
-    other.send_signal(signal.SIGKILL)
-    other.communicate()
-    afterwards = claims.claim(everybody)
-
-    assert while_it_lives == {**dict.fromkeys(everybody, "elsewhere"), "nobody's": "mine"}
-    assert afterwards == {
-        "not-begun": "mine",
-        "rejected": "mine",
-        "begun": "unknown",
-        "accepted": "confirmed",
-    }
-    claims.settle()
-    assert claims.claim(["begun"], resend_unknown=True) == {"begun": "mine"}
-    claims.close()
-    assert list(folder.rglob("*.journal")) == []
 
 
 def test_many_senders_at_once_send_one_each(tmp_path: Path) -> None:
