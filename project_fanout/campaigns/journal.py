@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from project_fanout.campaigns.folders import private_folder
 from project_fanout.engine.errors import LedgerError
 
 _SUFFIX = ".journal"
@@ -95,7 +96,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         own = uuid.uuid4().hex
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         self._neighbourhood = f"sender at {_place(folder)} "
         self.sender = f"{self._neighbourhood}{own}"
         self._path = folder / f"{own}{_SUFFIX}"
@@ -202,7 +203,7 @@ def dead_journals(folder: Path) -> Iterator[list[Notes]]:
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Let one process or thread after the other through the block."""
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from project_fanout.campaigns.folders import private_folder
+
 # A time further ahead than this many messages take comes from before the clock was set back.
 _LONGEST_QUEUE = 1000
 _TIME = struct.Struct("d")
@@ -29,7 +31,7 @@ class RateLimit:
         clock: Callable[[], float] = time.time,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(file.parent)
         self._fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._interval = 1 / per_second
         self._clock = clock

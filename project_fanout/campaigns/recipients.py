@@ -10,6 +10,7 @@ import duckdb
 
 from project_fanout.campaigns.addresses import checked_address
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
+from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.rows import RowRange
 
 #: Columns that the list itself adds to those of its source.
@@ -86,7 +87,7 @@ def build_list(folder: Path, source: str | None = None, generated: int = 100_000
         name, query, origin = _digest(path), _reading(path), str(path)
     target = folder / f"recipients-{_FORMAT}-{name}.duckdb"
     if not target.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         _build(target, query, origin)
     with duckdb.connect(str(target), read_only=True, config=_LIMITS) as database:
         counted = database.execute("select count(*) from recipients").fetchone()

@@ -11,6 +11,7 @@ from project_fanout.campaigns.connection import Connection, Reply, Unreachable
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.delivery_claims import SAFE_AGE_S, Answer, DeliveryClaims
 from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
 from project_fanout.campaigns.settings import Destination
@@ -81,7 +82,7 @@ class Sender:
 
     def __init__(self, campaign: str, destination: Destination, ledger_url: str) -> None:
         self._server = destination.server
-        folder, maildir = destination.output_dir, destination.maildir
+        folder, maildir = private_folder(destination.output_dir), destination.maildir
         self._claims = DeliveryClaims(ledger_url, destination.namespace(campaign), folder / "journals")
         self._rate: RateLimit | None = None
         if maildir is None:

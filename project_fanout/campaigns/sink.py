@@ -21,6 +21,7 @@ from typing import Any
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.folders import private_folder
 
 HOST = "127.0.0.1"
 _LARGEST_MESSAGE = 64 * 1024 * 1024
@@ -38,8 +39,9 @@ class MaildirHandler:
         self.maildir = maildir
         self._kept = 0
         self._host = socket.gethostname().replace("/", "_").replace(":", "_")
+        private_folder(maildir)
         for name in ("tmp", "new", "cur"):
-            (maildir / name).mkdir(parents=True, exist_ok=True)
+            private_folder(maildir / name)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: ARG002, N802  # aiosmtpd's names
         """Keep the message and accept it."""

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from project_fanout.campaigns.delivery import Delivery
+from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.message import Letter
 
 
@@ -25,7 +26,7 @@ class Batch:
 
 def write_batch(path: Path, batch: Batch) -> None:
     """Write *batch* to *path*, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(path.parent)
     writing = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     # Letters are personal: nobody else on the machine may read them.
     fd = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
+from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.idle_senders import borrowed_sender
 from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
 from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
@@ -82,7 +83,7 @@ def prepare_email(
     page = RowRange.of_key(unit.key)
     path = unit.payload["recipients"]
     recipients = read_rows(path, page)
-    folder = Path(output_dir).expanduser().absolute() / "spool"
+    folder = private_folder(Path(output_dir).expanduser().absolute()) / "spool"
     prefix = _spool_prefix(path, campaign, message)
     units = []
     for rows in page.split(batch_size):

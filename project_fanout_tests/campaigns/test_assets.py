@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from project_fanout.campaigns.actions import send_emails
 from project_fanout.campaigns.assets import MailServerResource, campaign_delivery, campaign_report, recipients
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.jobs import campaign_job, weekly_campaign
@@ -21,6 +22,7 @@ from project_fanout.campaigns.stages import prepare_email, send_email
 from project_fanout.definitions import defs
 from project_fanout.engine import Unit
 from project_fanout.engine.errors import ToleranceExceededError
+from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration import UnitPoolResource
 from project_fanout_tests.campaigns import campaign_jobs
 from project_fanout_tests.campaigns.servers import (
@@ -187,9 +189,13 @@ def test_mail_arrives_while_the_list_is_being_read(instance: dg.DagsterInstance,
 def test_a_run_that_is_executed_again_sends_to_those_who_failed(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """The server is down and all fail; "Re-execute all" with the server up sends to them, and once."""
+    """The server is down and all fail; "Re-execute all" with the server up sends to them, and once.
+
+    Nobody else on the machine can look into the folder of the campaign.
+    """
     port, handler = free_port(), FaultyHandler(tmp_path / "server")
-    config = campaign_jobs.config(tmp_path, generated=20, deliver=True, page_size=10, batch_size=5)
+    folder = tmp_path / "new" / "campaign"
+    config = campaign_jobs.config(folder, generated=20, deliver=True, page_size=10, batch_size=5)
     mail_server = {"host": "127.0.0.1", "port": port, "security": "none", "retry_for_s": 0.2}
     config["resources"] = {"mail_server": {"config": mail_server}}
     tables, parent = [], None
@@ -208,6 +214,15 @@ def test_a_run_that_is_executed_again_sends_to_those_who_failed(
     assert reasons == [{("failed", "server unreachable")}, {("sent", "")}, {("sent", "sent before")}]
     assert set(recipients_of(handler.maildir).values()) == {1}
     assert len(recipients_of(handler.maildir)) == 20
+    private = [folder, folder / "spool", *(folder / "journals").iterdir(), handler.maildir]
+    assert {each.stat().st_mode & 0o777 for each in private} == {0o700}
+
+
+@pytest.mark.parametrize("stage", [send_email, send_emails])
+def test_no_batch_is_taken_from_the_ledger(stage: Any) -> None:
+    """Also in a job request, a batch that succeeded is gone through again: some of it may have failed."""
+    assert not describe_stage(stage).reusable
+    assert describe_stage(prepare_email).reusable
 
 
 def test_the_schedule_asks_for_another_campaign_each_week(tmp_path: Path) -> None:

@@ -258,6 +258,35 @@ def test_a_rate_limit_holds_for_all_who_share_it(tmp_path: Path) -> None:
         limit.close()
 
 
+def test_places_are_taken_by_one_process_after_the_other(tmp_path: Path) -> None:
+    """Who reads when the next place is free has taken it before anybody else may read."""
+    inside, other_inside, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def slow_clock() -> float:
+        inside.set()
+        go_on.wait(30)
+        return 100.0
+
+    def other_clock() -> float:
+        other_inside.set()
+        return 100.0
+
+    waited: list[float] = []
+    one = RateLimit(tmp_path / "rate", 10, clock=slow_clock)
+    other = RateLimit(tmp_path / "rate", 10, clock=other_clock, wait=waited.append)
+    threads = [threading.Thread(target=one.acquire), threading.Thread(target=other.acquire)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    assert not other_inside.wait(0.2)
+    go_on.set()
+    for thread in threads:
+        thread.join(30)
+    assert [round(seconds, 6) for seconds in waited] == [0.1]
+    for limit in (one, other):
+        limit.close()
+
+
 def test_many_senders_at_once_send_one_each(tmp_path: Path) -> None:
     """Four senders with the same list at the same time: everybody gets one message and one of them says so."""
     handler = FaultyHandler(tmp_path / "maildir")
