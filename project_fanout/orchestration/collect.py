@@ -9,7 +9,7 @@ import pandas as pd
 from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.engine.model import RecordOutcome, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress
+from project_fanout.engine.progress import Progress
 from project_fanout.orchestration.beta import beta_parts_of_dagster
 from project_fanout.orchestration.report import (
     asset_metadata,
@@ -43,7 +43,7 @@ def check_tolerance(
     failed = [unit for unit in ended if not unit.succeeded]
     not_started = sum(len(record.waiting) for record in records)
     total = len(ended) + not_started
-    if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
+    if failed and (not_started or len(failed) / total > policy.max_failed_ratio):
         log_first_traceback(context, failed)
         text = failures_text(failed, total, policy.max_failed_ratio)
         if not_started:

@@ -14,7 +14,7 @@ from project_fanout.engine.errors import NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress
+from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
@@ -153,9 +153,11 @@ class FanoutOps:
             for batch in in_batches(found, settings.policy.records_per_step):
                 keys = tuple(record.key for record in batch)
                 units = sum(len(record.units) for record in batch)
-                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units))
+                progress = tuple(Progress.of(record) for record in batch)
+                origins = tuple(each.origin for each in progress)
+                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units, origins))
                 yield dg.DynamicOutput(
-                    tuple(Progress.of(record) for record in batch),
+                    progress,
                     output_name=RECORDS,
                     mapping_key=entries[-1].mapping_key,
                     metadata={"record_key": ", ".join(keys), "units": units},
@@ -165,14 +167,12 @@ class FanoutOps:
                 raise NoRecordsError(
                     f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
                 )
-            units = sum(entry.units for entry in entries)
-            if len(self.stages) == 1:
-                context.resources.unit_pool.tally(self.name).expect(units)
             manifest = Manifest(context.run_id, str(context.op_handle), tuple(entries))
+            self._expect(context, manifest)
             yield dg.Output(
                 manifest,
                 output_name="manifest",
-                metadata={"records": len(manifest.record_keys), "units": units},
+                metadata={"records": len(manifest.record_keys), "units": manifest.units},
             )
 
         return self._op(
@@ -261,18 +261,24 @@ class FanoutOps:
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
         is re-executed "from failure" it passes over them and gives the collect op what is left. It
         passes over those, too, that ended in an earlier run with failed units, because to it they are
-        successes; here the units that have no success are tried again.
+        successes; here the units that have no success are tried again. And where a trigger was retried,
+        steps may have taken records that the last attempt has found otherwise.
         """
         ended = {record.record_key: record for batch in outcomes for record in batch}
         expected = manifest.record_keys
+        origins = manifest.origins
         missing = {
             key
             for key in expected
-            if (end := ended.get(key)) is None or (end.run_id != context.run_id and not end.succeeded)
+            if (end := ended.get(key)) is None
+            or end.origin != origins[key]
+            or (end.run_id != context.run_id and not end.succeeded)
         }
         if missing:
+            self._expect(context, manifest)
             context.log.warning(
-                "An earlier run has left %s of %s records unfinished; running what is missing of them now: %s",
+                "%s of %s records unfinished, left so by an earlier run or found with other units by a retried "
+                "trigger; running what is missing of them now: %s",
                 len(missing),
                 len(expected),
                 ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
@@ -288,6 +294,11 @@ class FanoutOps:
                 advanced = self._steps.advance(context, index, advanced)
             ended.update((record.record_key, record) for record in advanced)
         return [ended[key] for key in expected]
+
+    def _expect(self, context: dg.OpExecutionContext, manifest: Manifest) -> None:
+        """Tell the tally how many units there are; with several stages only their end shows that."""
+        if len(self.stages) == 1:
+            context.resources.unit_pool.tally(self.name).expect(manifest.units)
 
     def check_outcomes(
         self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]

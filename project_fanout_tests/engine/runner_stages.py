@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from project_fanout.engine import Fanout, Record, Unit
+from project_fanout_tests.waiting import wait_until
 
 
 def split(unit: Unit, *, width: int = 2) -> Any:
@@ -33,6 +34,15 @@ def mark(unit: Unit, *, folder: str, fail: str = "") -> dict[str, str]:
     if fail and unit.key.startswith(fail):
         raise RuntimeError(f"{unit.key} was told to fail")
     return {"key": unit.key}
+
+
+def mark_and_wait(unit: Unit, *, folder: str, fail: str, go: str) -> str:
+    """Leave a file; the unit *fail* raises, any other one ends when there is the file *go*."""
+    (Path(folder) / unit.key).touch()
+    if unit.key == fail:
+        raise RuntimeError(f"{unit.key} was told to fail")
+    wait_until(Path(go).exists, "it may go on")
+    return unit.key
 
 
 def fail_first(unit: Unit, *, folder: str, times: int = 1) -> int:
