@@ -4,7 +4,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome
+from project_fanout.engine.errors import InvalidRecordError
+from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome, to_json
 from project_fanout.engine.plan import Plan
 
 
@@ -29,7 +30,11 @@ class Progress:
 
     @classmethod
     def of(cls, record: Record) -> "Progress":
-        """Return a record before its first stage."""
+        """Return a record before its first stage.
+
+        Raises:
+            InvalidRecordError: a unit's payload is not JSON.
+        """
         return cls(record.key, tuple(record.units), record.plan, origin=_origin_of(record))
 
     @property
@@ -51,7 +56,13 @@ class Progress:
 
 
 def _origin_of(record: Record) -> str:
-    # A payload that is not JSON is refused by the record's own step, not here, where the others begin.
     stages = [(each.stage.reference, each.params_json) for each in record.plan.stages] if record.plan else []
-    units = [(unit.key, json.dumps(unit.payload, default=repr)) for unit in record.units]
+    units = [(unit.key, _payload_json(record, unit)) for unit in record.units]
     return hashlib.sha256(json.dumps([units, stages]).encode()).hexdigest()
+
+
+def _payload_json(record: Record, unit: Unit) -> str:
+    try:
+        return to_json(unit.payload, "payload")
+    except TypeError as error:
+        raise InvalidRecordError(f"Unit {unit.key!r} of record {record.key!r}: {error}") from None

@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
-from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
+from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.job import Ended, Job
 from project_fanout.engine.ledger_entry import unit_fingerprint
 from project_fanout.engine.model import Unit, UnitError, UnitOutcome, to_json
@@ -73,7 +73,6 @@ class StageRun:
         """Run the stage on every waiting unit of *records* and return the records one stage further.
 
         Raises:
-            InvalidRecordError: a unit's payload is not JSON; before the first unit is handed out.
             PoolClosedError: the pool was closed meanwhile, as it is when the run is cancelled.
             LedgerError: an outcome could not be kept.
         """
@@ -102,10 +101,7 @@ class StageRun:
         )
 
     def _job(self, record_key: str, unit: Unit) -> Job:
-        try:
-            payload_json = to_json(unit.payload, "payload")
-        except TypeError as error:
-            raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None
+        payload_json = to_json(unit.payload, "payload")
         fingerprint = unit_fingerprint(self.stage.reference, payload_json, self.params_json)
         return Job(record_key, unit, payload_json, fingerprint)
 

@@ -58,8 +58,10 @@ def _texts(values: Iterable[str | None]) -> "pd.Series[Any]":
 
 def _values(values: list[Any]) -> "pd.Series[Any]":
     """Return a column of results; None where there is none, NaN among numbers."""
-    # Beside a None pandas makes floats of integers, which above 2**53 are other numbers.
-    exact = None in values and any(isinstance(each, int) and abs(each) > 2**53 for each in values)
+    # Beside a None or a float pandas makes floats of integers, which above 2**53 are other numbers, and
+    # from 2**1024 on none at all.
+    large = any(isinstance(each, int) and abs(each) > 2**53 for each in values)
+    exact = large and not all(isinstance(each, int) for each in values)
     column: pd.Series[Any] = pd.Series(values, dtype="object" if exact else None)
     return column
 

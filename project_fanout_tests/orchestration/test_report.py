@@ -106,6 +106,8 @@ def test_results_that_are_no_dicts_go_to_one_column() -> None:
 def test_numbers_stay_numbers() -> None:
     """Integers without gaps are integers; large ones are exact even beside a failure."""
     whole = frame_of(fine({"n": 1}), fine({"n": 2}))
+    mixed = frame_of(fine({"n": 2**53 + 1}), fine({"n": 0.5}), fine({"n": 2**2000}))
+    assert mixed["n"].tolist() == [2**53 + 1, 0.5, 2**2000]
     gap = frame_of(fine({"n": 2**53 + 1}), bad())
     assert str(whole["n"].dtype) == "int64"
     assert gap["n"].tolist() == [2**53 + 1, None]
