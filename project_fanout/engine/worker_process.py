@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ _BOOTSTRAP = (
 _OUR_ROOT = str(Path(reaper.__file__).resolve().parents[2])
 # Room for keys, an error and its traceback beside the result.
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
+_CAN_WATCH = hasattr(os, "waitid")
+# A process ends within a millisecond or so after its files have been closed.
+_LOOK_AGAIN_S = 0.001
 
 
 class Guard:
@@ -158,6 +162,18 @@ class WorkerProcess:
                 raise EOFError("the worker is dead")
         return message
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for the end of the worker, *timeout_s* at most; return False if it lives on.
+
+        Where a process cannot be watched without being reaped (macOS before Python 3.13), return True at once.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while _CAN_WATCH and not self._process_has_ended():
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
     def kill(self) -> int:
         """Kill the worker and all below it; return its exit status, negative for a signal.
 
@@ -173,16 +189,26 @@ class WorkerProcess:
 
     def _process_has_ended(self) -> bool:
         # Without reaping it: its id, which is that of its process group, must not go to another process yet.
-        if not hasattr(os, "waitid"):
+        if not _CAN_WATCH:
             return False
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
 
-def described_exit(status: int) -> str:
-    """Say how a worker ended and what probably made it, from its exit status (negative for a signal)."""
+def described_exit(status: int, *, in_unit: bool) -> str:
+    """Say how a worker ended and what probably made it.
+
+    Args:
+        status: its exit status, negative for a signal.
+        in_unit: whether it had begun with the call that it is answered for.
+    """
     if status >= 0:
-        return f"exit code {status}; the unit, or native code in it, ended the process, as os._exit does"
+        cause = (
+            "the unit, or native code in it, ended the process, as os._exit does"
+            if in_unit
+            else "see stderr for its error"
+        )
+        return f"exit code {status}; {cause}"
     try:
         name = signal.Signals(-status).name
     except ValueError:

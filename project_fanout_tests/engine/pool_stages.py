@@ -223,3 +223,18 @@ def flood_logs(unit: Unit) -> None:
 
 def want_memory(unit: Unit) -> int:
     return len(bytearray(unit.payload))
+
+
+def hide_want_of_memory(unit: Unit) -> None:
+    """Do as image libraries do with a MemoryError."""
+    try:
+        bytearray(unit.payload)
+    except MemoryError:
+        raise ValueError("cannot load the picture") from None
+
+
+def close_files_and_exit(unit: Unit) -> None:
+    """Close all files, the socket among them, and end a while after that."""
+    os.closerange(3, 64)
+    time.sleep(unit.payload)
+    os._exit(7)

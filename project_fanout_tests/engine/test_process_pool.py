@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -87,6 +88,8 @@ CRASH_TABLE = [
     ("death", "kill_self", int(signal.SIGKILL), None, "crashed", "WorkerCrashed", "memory ran out"),
     ("death", "kill_self", int(signal.SIGTERM), None, "crashed", "WorkerCrashed", "SIGTERM"),
     ("death", "kill_self_while_sending", None, None, "crashed", "WorkerCrashed", "SIGKILL"),
+    ("death", "close_files_and_exit", 0.02, None, "crashed", "WorkerCrashed", "exit code 7"),
+    ("death", "close_files_and_exit", 600, None, "crashed", "WorkerCrashed", "closed its connection"),
     ("deadline", "hang", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
     ("deadline", "hang_deaf", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
     ("deadline", "stop_self", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
@@ -260,6 +263,26 @@ def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
     assert str(replies[3].error) == "MemoryError: (memory_limit_mb of the pool is 300)"
     assert "want_memory" in replies[3].error.traceback
     assert first.result_json != last.result_json
+
+
+def test_whatever_comes_of_too_little_memory_names_the_limit() -> None:
+    """An error that a library has made of it, a worker that dies of it, and a payload that does not fit."""
+    calls = [
+        make_call("hide_want_of_memory", 400_000_000),
+        make_call("segfault"),
+        make_call("echo", "x" * 40_000_000),
+    ]
+    with ProcessPool(1, memory_limit_mb=50) as pool:
+        replies = [pool.submit(call).result(20) for call in calls]
+        assert pool.submit(make_call("echo")).result(20).status == "succeeded"
+    with ProcessPool(1, memory_limit_mb=1) as pool:
+        replies.append(pool.submit(make_call("echo")).result(20))
+    # In 1 MiB a worker may fail at its start or in its first call.
+    for reply, said in zip(replies, ["cannot load the picture", "SIGSEGV", "3 workers", ""], strict=True):
+        assert reply.status == "crashed"
+        assert said in str(reply.error)
+        assert re.search(r"\(memory_limit_mb of the pool is (50|1)\)$", str(reply.error))
+    assert not any("the kernel" in str(reply.error) for reply in replies)
 
 
 def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
