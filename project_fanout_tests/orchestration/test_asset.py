@@ -22,6 +22,7 @@ from project_fanout_tests.orchestration.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from decimal import Decimal
 
 
@@ -94,6 +95,17 @@ def test_a_wrong_declaration_is_refused_when_built(options: dict[str, Any], said
 # Records functions
 
 
+def typed_for_checkers_alone(*, count: int = 1) -> "Iterator[Record]":
+    """Yield one record; what this returns is named by an import that is not there when it runs."""
+    yield Record("r", [Unit("u", count)])
+
+
+def price_of(unit: Unit) -> "Decimal":
+    """Return what is in the payload."""
+    result: Decimal = unit.payload
+    return result
+
+
 class Numbers:
     """An object that can be called."""
 
@@ -114,13 +126,14 @@ def upstream_by_position(numbers: Any, /, *, extra: int = 1) -> list[Record]:
         (functools.partial(stages.some_records, count=1), [0, 1]),
         (lambda: [Record("r", [Unit("u", "lambda")])], ["lambda"]),
         (lambda: (Record("r", [Unit("u", "tuple")]),), ["tuple"]),
+        (typed_for_checkers_alone, [1]),
         (Numbers(), [7]),
         (Numbers().__call__, [7]),
     ],
 )
 def test_records_may_be_any_callable(records: Any, results: list[Any]) -> None:
     """It runs in the run's process, so unlike a stage it need not be importable."""
-    assert table(build(records=records))["result"].tolist() == results
+    assert table(build(records=records, stages=[price_of]))["result"].tolist() == results
 
 
 @pytest.mark.parametrize("found", [None, 5, "text", Record("r"), {"a": 1}, [("a", [])], ["text"]])
