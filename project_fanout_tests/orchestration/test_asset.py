@@ -55,6 +55,12 @@ def by_partition(*, partition_key: str) -> list[Record]:
     return [Record(partition_key, [Unit("u", partition_key)])]
 
 
+PARTITIONED = {
+    "records": by_partition,
+    "partitions_def": dg.StaticPartitionsDefinition(["2026-01", "2026-02"]),
+}
+
+
 def unreadable(*, price: "Decimal") -> list[Record]:
     """Name a type that is not there when it runs."""
     return []
@@ -76,6 +82,8 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
         ({"records": hides_params}, "**params"),
         ({"records": wants_context}, "context"),
         ({"records": by_partition}, "give partitions_def"),
+        ({**PARTITIONED, "backfill_policy": dg.BackfillPolicy.single_run()}, "backfill_policy"),
+        ({**PARTITIONED, "backfill_policy": dg.BackfillPolicy.multi_run(3)}, "backfill_policy"),
         ({"records": unreadable}, "Decimal"),
         ({"records": None}, "give a function"),
         ({"records": [Record("r")]}, "give a function"),
@@ -215,6 +223,24 @@ def test_a_partitioned_asset_passes_its_key(positional: bool) -> None:
     others = [numbers] if positional else []
     frame = table(asset, *others, partition_key="2026-02")
     assert frame["result"].tolist() == ["2026-02 3" if positional else "2026-02"]
+
+
+def test_a_partitioned_asset_may_be_backfilled_key_by_key() -> None:
+    """With the policy that Dagster calls multi_run, one partition in each."""
+    asset = build(**PARTITIONED, backfill_policy=dg.BackfillPolicy.multi_run())
+    assert table(asset, partition_key="2026-02")["result"].tolist() == ["2026-02"]
+
+
+def test_a_run_over_several_partitions_finds_the_records_of_all() -> None:
+    """If the records function does not ask for the one key that such a run has not got."""
+    asset = build(
+        partitions_def=PARTITIONED["partitions_def"], backfill_policy=dg.BackfillPolicy.single_run()
+    )
+    whole = {
+        "dagster/asset_partition_range_start": "2026-01",
+        "dagster/asset_partition_range_end": "2026-02",
+    }
+    assert len(table(asset, tags=whole)) == 6
 
 
 def test_a_partitioned_asset_need_not_know_its_key() -> None:
