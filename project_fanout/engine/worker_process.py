@@ -1,5 +1,6 @@
 """Start, feed, kill and bury the processes of a `ProcessPool`, seen from the pool."""
 
+import fcntl
 import json
 import os
 import signal
@@ -102,7 +103,8 @@ class WorkerProcess:
     def __init__(self, guard: Guard, settings: dict[str, Any]) -> None:
         self._guard = guard
         ours, theirs = socket.socketpair()
-        board_fd = Board.create_file()
+        theirs = socket.socket(fileno=_above_standard_streams(theirs.detach()))
+        board_fd = _above_standard_streams(Board.create_file())
         try:
             self._channel = Channel(ours, settings["max_result_bytes"] + _MESSAGE_OVERHEAD_BYTES)
             self.board = Board(board_fd)
@@ -193,6 +195,17 @@ class WorkerProcess:
             return False
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
+
+
+def _above_standard_streams(fd: int) -> int:
+    """Return *fd* as a number that is none of 0, 1 and 2, which it may be where those are closed.
+
+    A worker would take it for its standard output, and what units print would be messages to the pool.
+    """
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def described_exit(status: int, *, in_unit: bool) -> str:

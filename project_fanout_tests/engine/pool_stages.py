@@ -225,6 +225,14 @@ def want_memory(unit: Unit) -> int:
     return len(bytearray(unit.payload))
 
 
+def say_something(unit: Unit) -> str:
+    """Write to standard output and standard error, through Python and past it."""
+    print("a line on stdout", flush=True)
+    print("a line on stderr", file=sys.stderr, flush=True)
+    subprocess.run(["/bin/sh", "-c", "echo a line; echo a line >&2"], check=False)
+    return "said"
+
+
 def hide_want_of_memory(unit: Unit) -> None:
     """Do as image libraries do with a MemoryError."""
     try:

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -283,6 +284,23 @@ def test_whatever_comes_of_too_little_memory_names_the_limit() -> None:
         assert said in str(reply.error)
         assert re.search(r"\(memory_limit_mb of the pool is (50|1)\)$", str(reply.error))
     assert not any("the kernel" in str(reply.error) for reply in replies)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_a_pool_works_without_standard_streams(closed: str, tmp_path: Path) -> None:
+    """As in a service that was started with them closed; what its units print goes nowhere, not to the pool."""
+    script = (
+        "import sys\n"
+        "from project_fanout.engine import ProcessPool\n"
+        "from project_fanout_tests.engine.pool_support import make_call\n"
+        "with ProcessPool(1) as pool:\n"
+        "    reply = pool.submit(make_call('say_something')).result(20)\n"
+        "open(sys.argv[1], 'w').write(f'{reply.status} {reply.result_json} {reply.error}')\n"
+    )
+    told = tmp_path / "told"
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, str(told)]
+    subprocess.run(shell, check=True, timeout=60)
+    assert told.read_text() == 'succeeded "said" None'
 
 
 def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
