@@ -13,6 +13,7 @@ from project_fanout.engine import FanoutPolicy, Record, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.orchestration import odd_names
 from project_fanout_tests.orchestration.support import (
     INLINE,
     mapped_steps,
@@ -112,6 +113,18 @@ def price_of(unit: Unit) -> "Decimal":
     """Return what is in the payload."""
     result: Decimal = unit.payload
     return result
+
+
+def test_a_stage_may_have_any_name_that_python_accepts() -> None:
+    """Also one that Dagster does not, or that is taken in the graph; ordinary ones stay as they are."""
+    by_name = {stage.__name__: stage for stage in odd_names.STAGES}
+    asset = build(stages=[by_name[name] for name in odd_names.NAMES], params={"count": 1, "units": 1})
+    assert table(asset)["result"].tolist() == [odd_names.NAMES]
+    graph: Any = asset.node_def
+    ops = [node.name for node in graph.node_named("record").definition.nodes]
+    assert len(ops) == len(set(ops)) == len(odd_names.NAMES)
+    assert {"process_record", "Weigh", "weigh", "weigh_stage_12"} <= set(ops)
+    assert [name for name in ops if name.startswith("obrabot")]
 
 
 class Numbers:
