@@ -13,6 +13,7 @@ from project_fanout.engine import FanoutPolicy, Record, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.engine.pool_support import NothingLeft
 from project_fanout_tests.orchestration import odd_names
 from project_fanout_tests.orchestration.support import (
     INLINE,
@@ -474,7 +475,9 @@ def test_an_aggregate_that_raises_fails_the_run() -> None:
 
 
 def test_a_policy_may_be_given_to_the_pool_too() -> None:
-    """The pool's size is the run's, the policy's cap the asset's: both are kept."""
+    """The pool's size is the run's, the policy's cap the asset's: both are kept. No worker outlives the run."""
+    before = NothingLeft()
     asset = build(policy=FanoutPolicy(max_workers=1, strategy="parallel"))
     frame = table(asset, resources={"unit_pool": UnitPoolResource(max_workers=1)})
     assert frame["result"].tolist() == list(range(6))
+    before.check()
