@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage import db_io_manager
 
 from project_fanout.definitions import defs
 from project_fanout.engine import FanoutPolicy
@@ -16,6 +17,33 @@ from project_fanout_tests.e2e.server import ROOT, run_pytest
 from project_fanout_tests.pages import blocks, page, params_of, written
 
 README = page("README.md")
+
+# What the example of a warehouse promises, and what its reader has seen before.
+WAREHOUSE_TEST = """
+import dagster as dg
+import duckdb
+import pytest
+import warehouse
+from project_fanout.orchestration import build_fanout_asset
+
+
+def test_the_table_is_in_the_warehouse(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "letter.txt").write_text("Dear reader\\fyours truly, me")
+    monkeypatch.chdir(tmp_path)
+    assert warehouse.defs.resolve_implicit_global_asset_job_def().execute_in_process().success
+    with duckdb.connect("words.duckdb") as database:
+        rows = database.sql("select record_key, words from public.word_counts order by words").fetchall()
+    assert rows == [("letter.txt", 2), ("letter.txt", 3)]
+
+
+def test_without_another_io_manager_for_the_steps():
+    asset = build_fanout_asset(
+        "word_counts", records=warehouse.read_documents, stages=[warehouse.count_words]
+    )
+    with pytest.raises(Exception, match="does not have a handler for type"):
+        dg.materialize([asset], resources={"io_manager": warehouse.defs.resources["io_manager"]})
+"""
 
 
 def named(text: str) -> None:
@@ -26,7 +54,9 @@ def named(text: str) -> None:
 def test_the_python_examples_run(tmp_path: Path) -> None:
     """Each Python block is a file with the name in its first line; together they are a passing test."""
     files = written(README, tmp_path)
-    assert {"documents.py", "assets.py"} < set(files)
+    assert {"documents.py", "assets.py", "warehouse.py"} < set(files)
+    (tmp_path / "test_warehouse.py").write_text(WAREHOUSE_TEST)
+    files.append("test_warehouse.py")
 
     run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path)
 
@@ -88,10 +118,11 @@ def test_every_param_is_named() -> None:
 
 
 def test_the_troubleshooting_table_quotes_real_errors() -> None:
-    """Each error text in the table is one that the project prints, and the table is in their order."""
+    """Each error text in the table is one that the project or Dagster prints, and the table is in their order."""
     table = README.partition("## Troubleshooting")[2]
     quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert quoted == sorted(quoted, key=str.lower)
-    sources = [*(ROOT / "project_fanout").rglob("*.py"), *(ROOT / ".ci").iterdir()]
+    dagster_io_manager = Path(db_io_manager.__file__)
+    sources = [*(ROOT / "project_fanout").rglob("*.py"), *(ROOT / ".ci").iterdir(), dagster_io_manager]
     printed = "\n".join(path.read_text() for path in sources)
     assert [text for text in quoted if text not in printed] == []

@@ -31,8 +31,8 @@ def execute(
 ) -> UnitReply:
     """Run *call* in this thread and return what became of it: succeeded or failed, whatever is raised.
 
-    Crashed, if a memory limit is set and it has run into that: what is left of a process without memory
-    is not to be trusted with another call.
+    Crashed, if a memory limit is set and it has run into that, also where a library has made another
+    error of it: what is left of a process without memory is not to be trusted with another call.
 
     Args:
         call: the attempt to run.
@@ -53,11 +53,32 @@ def execute(
         if interruptible and not isinstance(error, (Exception, SystemExit, GeneratorExit)):
             raise
         seconds, problem = time.perf_counter() - started, described(error)
-        if memory_limit_mb is None or not isinstance(error, MemoryError):
+        if memory_limit_mb is None or not _is_out_of_memory(error):
             return UnitReply("failed", seconds, error=problem)
-        message = f"{problem.message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
+        message = with_memory_limit(problem.message, memory_limit_mb)
         return UnitReply("crashed", seconds, error=replace(problem, message=message))
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)
+
+
+def with_memory_limit(message: str, memory_limit_mb: int | None) -> str:
+    """Return *message* with the limit, in MiB, that the process had, which may be why."""
+    if memory_limit_mb is None:
+        return message
+    return f"{message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether *error*, or one that it was made of, says that there is no more memory."""
+    seen: set[int] = set()
+    to_visit: list[BaseException | None] = [error]
+    while to_visit:
+        each = to_visit.pop()
+        if isinstance(each, MemoryError):
+            return True
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            to_visit += (each.__cause__, each.__context__)
+    return False
 
 
 def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:

@@ -25,7 +25,8 @@ _IMPORT_GRACE_S = 60.0
 def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     """Serve calls from the socket until the pool closes it."""
     settings: dict[str, Any] = json.loads(settings_json)
-    faulthandler.enable()
+    if sys.stderr is not None:  # closed, as `2>&-` does
+        faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -144,7 +144,7 @@ def build_fork_asset(
     where = f"build_fork_asset({name!r})"
     policy = policy or FanoutPolicy()
     try:
-        upstream = upstream_of(tasks, ins or {}, partitions_def)
+        upstream = upstream_of(tasks, ins or {}, partitions_def, options.get("backfill_policy"))
         check_policy(policy)
         registry, own = _read_params(actions, tasks, dict(params or {}), frozenset(resources or {}))
     except FanoutDefinitionError as error:

@@ -120,7 +120,7 @@ def build_fanout_asset(
     if not stages:
         raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
     try:
-        upstream = upstream_of(records, ins or {}, partitions_def)
+        upstream = upstream_of(records, ins or {}, partitions_def, backfill_policy)
         described = tuple(describe_stage(stage) for stage in stages)
         all_params = Params(
             records, stages, params, reserved=frozenset({PARTITION_KEY}), supplied=frozenset(resources or {})
@@ -188,9 +188,16 @@ def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
 
 
 def upstream_of(
-    records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object
+    records: Callable[..., Any],
+    ins: Mapping[str, Any],
+    partitions_def: object,
+    backfill_policy: dg.BackfillPolicy | None,
 ) -> dict[str, Upstream]:
-    """Return what each positional parameter of *records* takes."""
+    """Return what each positional parameter of *records* takes.
+
+    Raises:
+        FanoutDefinitionError: *records* cannot be called with what it asks for; says why.
+    """
     if not callable(records):
         raise FanoutDefinitionError(
             f"records is {records!r}; give a function that returns or yields Records."
@@ -199,6 +206,11 @@ def upstream_of(
     if PARTITION_KEY in parameters and partitions_def is None:
         raise FanoutDefinitionError(
             "records takes partition_key, but the asset has no partitions; give partitions_def."
+        )
+    if PARTITION_KEY in parameters and backfill_policy and backfill_policy.max_partitions_per_run != 1:
+        raise FanoutDefinitionError(
+            "records takes partition_key, but with this backfill_policy a run can have several partitions: "
+            f"leave {backfill_policy} out, or have records find those of all partitions."
         )
     hints = annotations_of(records)
     upstream: dict[str, Upstream] = {}

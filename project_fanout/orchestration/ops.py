@@ -24,11 +24,14 @@ from project_fanout.orchestration.intermediates import (
     ManifestEntry,
     remove_intermediates,
 )
-from project_fanout.orchestration.keys import batch_mapping_key
+from project_fanout.orchestration.keys import batch_mapping_key, op_name
 from project_fanout.orchestration.report import counts_metadata, failures_table, outcome_frame
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, Settings
 from project_fanout.orchestration.stage_steps import Batch, StageSteps
+
+# What is in the graph beside the ops of the stages.
+_OTHER_NODES = ("trigger_records", "record", "collect_records")
 
 #: The parameter by which a records function asks for the key of the partition.
 PARTITION_KEY = "partition_key"
@@ -128,9 +131,11 @@ class FanoutOps:
 
     def _stage_op_names(self) -> list[str]:
         names = ["process_record"]
-        for stage in self.stages[1:]:
-            count = sum(name == stage.name or name.startswith(f"{stage.name}_stage_") for name in names)
-            names.append(stage.name if not count else f"{stage.name}_stage_{len(names) + 1}")
+        for number, stage in enumerate(self.stages[1:], start=2):
+            name = op_name(stage.name)
+            while name in names or name in _OTHER_NODES:
+                name = f"{name}_stage_{number}"
+            names.append(name)
         return names
 
     def find_records(
