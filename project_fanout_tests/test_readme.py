@@ -1,5 +1,7 @@
 """README says what is so: its code runs, and nothing that a user can set or run is missing from it."""
 
+import inspect
+import pickle
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -10,10 +12,12 @@ import pytest
 import yaml
 from dagster._core.storage import db_io_manager
 
+from project_fanout import engine, orchestration
 from project_fanout.definitions import defs
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
-from project_fanout_tests.e2e.server import ROOT, run_pytest
+from project_fanout.orchestration import build_fanout_asset
+from project_fanout_tests.e2e.server import ROOT, run_pytest, run_python
 from project_fanout_tests.pages import blocks, page, params_of, written
 
 README = page("README.md")
@@ -62,6 +66,45 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"\b[1-9]\d* passed", run.stdout)
+
+
+def test_the_code_location_runs(tmp_path: Path) -> None:
+    """The example of a whole code location materialises its asset, by its own executor, with the params it shows."""
+    written(README, tmp_path)
+    arguments = ["-m", "dagster", "job", "execute", "-m", "definitions", "-j", "revenue_job"]
+    (tmp_path / "config.yaml").write_text("ops: {revenue: {config: {params: {shops: 2, vat: '0.1'}}}}")
+    (tmp_path / "wrong.yaml").write_text("ops: {revenue: {config: {params: {vat: 2}}}}")
+
+    run = run_python(*arguments, "-c", "config.yaml", home=tmp_path, folder=tmp_path)
+
+    assert run.returncode == 0, run.stderr
+    assert "revenue.record.process_record[shop_1_" in run.stdout + run.stderr
+    assert "threads (pid" in run.stdout + run.stderr
+    found = pickle.loads((tmp_path / "storage" / "revenue").read_bytes())
+    assert found == {f"shop {n}": sum(round(550 * i) + 330 for i in range(10 + n)) for n in range(2)}
+    refused = run_python(*arguments, "-c", "wrong.yaml", home=tmp_path, folder=tmp_path)
+    assert refused.returncode != 0
+    assert "vat is 2, accepted: float, 0 or more, 1 or less" in refused.stdout + refused.stderr
+
+
+def test_every_argument_of_build_fanout_asset_is_named() -> None:
+    """What a fan-out can be given is on the page."""
+    for name in inspect.signature(build_fanout_asset).parameters:
+        named(name)
+
+
+def test_the_names_of_the_page_can_be_imported() -> None:
+    """What a code location of one's own needs comes from one module, what its stages need from another."""
+    for name in (
+        "FanoutPolicy",
+        "LedgerResource",
+        "UnitPoolResource",
+        "build_fanout_asset",
+        "fanout_executor",
+    ):
+        named(name)
+        assert name in orchestration.__all__
+    assert {"Fanout", "Record", "Unit"} <= set(engine.__all__)
 
 
 @pytest.mark.parametrize("block", blocks(README, "yaml"))

@@ -7,11 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from project_fanout.engine.calls import UnitCall, UnitReply
+from project_fanout.engine.errors import FanoutError
 from project_fanout.engine.model import Fanout, Unit, UnitError, to_json
 
 #: Longest result, as JSON text, that a pool accepts unless told otherwise.
@@ -26,6 +28,7 @@ def execute(
     *,
     max_result_bytes: int = MAX_RESULT_BYTES,
     on_loaded: Callable[[], None] = lambda: None,
+    around: AbstractContextManager[object] | None = None,
     interruptible: bool = False,
     memory_limit_mb: int | None = None,
 ) -> UnitReply:
@@ -38,6 +41,8 @@ def execute(
         call: the attempt to run.
         max_result_bytes: longest result, as JSON text, that is not refused.
         on_loaded: called when the stage has been imported, just before it runs.
+        around: what the stage runs in; entered when the stage has been imported, since what its module
+            does and logs on import is not the unit's.
         interruptible: let an interrupt of this process (KeyboardInterrupt and other exceptions that
             derive from BaseException alone, SystemExit excepted) pass instead of ending the unit as failed.
         memory_limit_mb: limit that this process has been given, in MiB, None without one.
@@ -45,9 +50,10 @@ def execute(
     started = time.perf_counter()
     try:
         stage = load_stage(call.stage, call.import_root)
-        on_loaded()
-        started = time.perf_counter()
-        result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
+        with around or nullcontext():
+            on_loaded()
+            started = time.perf_counter()
+            result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
         result_json, fanout = _encoded(result, max_result_bytes)
     except BaseException as error:
         if interruptible and not isinstance(error, (Exception, SystemExit, GeneratorExit)):
@@ -116,14 +122,17 @@ def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:
 def described(error: BaseException) -> UnitError:
     """Return *error* as text, whatever its class does when it is asked for some."""
     try:
-        kind = type(error)
-        name = (
-            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        )
-        return UnitError(name, _clipped(_message(error)), _clipped(_traceback(error)))
+        return UnitError(_name(type(error)), _clipped(_message(error)), _clipped(_traceback(error)))
     except Exception as problem:  # nothing may come of describing an error
         # Out of memory or of stack again, or a class that lies about its name.
         return UnitError(type(error).__name__, f"the error could not be described: {type(problem).__name__}")
+
+
+def _name(kind: type[BaseException]) -> str:
+    """Return the class as a table shows it: of Python's own and of this package's the name says enough."""
+    if kind.__module__ == "builtins" or issubclass(kind, FanoutError):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _encoded(result: object, max_bytes: int) -> tuple[str | None, tuple[tuple[str, str], ...] | None]:

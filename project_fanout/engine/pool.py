@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.closing import Closing
@@ -84,16 +84,13 @@ class InlinePool(Closing):
                 self._changed.notify_all()
 
     def _reply(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None) -> UnitReply:
-        relaying = (
-            relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else nullcontext()
+        reply = execute(
+            call,
+            max_result_bytes=self._max_result_bytes,
+            around=relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else None,
+            # Signals reach the main thread only: in any other it is the unit that raised.
+            interruptible=threading.current_thread() is threading.main_thread(),
         )
-        with relaying:
-            reply = execute(
-                call,
-                max_result_bytes=self._max_result_bytes,
-                # Signals reach the main thread only: in any other it is the unit that raised.
-                interruptible=threading.current_thread() is threading.main_thread(),
-            )
         if call.timeout_s is None or reply.seconds <= call.timeout_s:
             return reply
         message = (

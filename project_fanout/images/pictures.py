@@ -217,7 +217,7 @@ def _check_file(path: str | Path) -> None:
     try:
         found = Path(path).stat()
     except FileNotFoundError:
-        raise PictureError("it does not exist, or is a broken link") from None
+        raise PictureError(f"it does not exist, or is a broken link: {path}") from None
     except OSError as error:
         raise PictureError(f"cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):

@@ -15,6 +15,7 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster
+from project_fanout.orchestration.declaration import check_declaration
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
@@ -114,12 +115,16 @@ def build_fanout_asset(
             backfill_policy, code_version, automation_condition, hooks: as for `dagster.graph_asset`.
 
     Raises:
-        FanoutDefinitionError: a function, param or policy is not acceptable; says which and why.
+        FanoutDefinitionError: an argument is not acceptable; says which and why.
     """
     where = f"build_fanout_asset({name!r})"
-    if not stages:
-        raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
     try:
+        check_declaration(
+            stages=stages,
+            policy=policy,
+            aggregate=aggregate,
+            mappings={"params": params, "resources": resources, "ins": ins},
+        )
         upstream = upstream_of(records, ins or {}, partitions_def, backfill_policy)
         described = tuple(describe_stage(stage) for stage in stages)
         all_params = Params(

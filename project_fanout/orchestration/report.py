@@ -73,7 +73,8 @@ def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
     return {
         "records": len(records),
         "units": len(outcomes),
-        **{status: by_status[status] for status in STATUSES if by_status[status] or status == "succeeded"},
+        # `failed` also where it is 0: the UI plots it over the runs, and would join those with failures.
+        **{each: by_status[each] for each in STATUSES if by_status[each] or each in ("succeeded", "failed")},
         "unit_seconds": round(sum(each.seconds for each in outcomes), 3),
     }
 

@@ -107,6 +107,11 @@ def twins(unit: Unit) -> Fanout:
     return Fanout([Unit("twin"), Unit("twin")])
 
 
+def list_of_units(unit: Unit) -> list[Unit]:
+    """Return units as they are, where a `Fanout` of them was meant."""
+    return [Unit(f"{unit.key}/0"), Unit(f"{unit.key}/1")]
+
+
 def some_records(*, count: int = 3, units: int = 2) -> Iterator[Record]:
     """Yield *count* records of *units* units, with the number of the unit as payload."""
     for record in range(count):

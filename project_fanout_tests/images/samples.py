@@ -147,7 +147,7 @@ def bad_pictures(folder: Path) -> dict[str, str]:
         "animated.webp": "WEBP with 3 frames",
         "pages.tiff": "TIFF with 3 pages",
         "folder.jpg": "not a file but a folder",
-        "link.png": "broken link",
+        "link.png": f"broken link: {folder / 'link.png'}",
         "pipe.jpg": "not a file but a named pipe",
         "phone.heic": ".heic files are not read",
         "float.tiff": "floating-point",

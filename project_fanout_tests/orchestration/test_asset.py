@@ -77,6 +77,22 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
     ("options", "said"),
     [
         ({"stages": []}, "stages is empty"),
+        ({"stages": stages.echo}, "a function, accepted: a list of functions; write stages=[echo]."),
+        ({"stages": "echo"}, "stages is 'echo', a str, accepted: a list of functions"),
+        (
+            {"policy": {"max_attempts": 3, "reuse": "always"}},
+            "a dict, accepted: a FanoutPolicy; write policy=FanoutPolicy(max_attempts=3, reuse='always').",
+        ),
+        (
+            {"policy": FanoutPolicy},
+            "a type, accepted: a FanoutPolicy; write policy=FanoutPolicy(max_attempts=3).",
+        ),
+        ({"aggregate": "sum"}, "aggregate is 'sum', a str, accepted: a function of one argument, the table"),
+        ({"aggregate": lambda table, other: table}, "missing a required argument: 'other'), accepted: a fun"),
+        ({"aggregate": lambda: 1}, "too many positional arguments), accepted: a function of one argument"),
+        ({"params": [("count", 1)]}, "params is [('count', 1)], a list, accepted: a mapping; write params={"),
+        ({"ins": ["catalog"]}, "ins is ['catalog'], a list, accepted: a mapping"),
+        ({"resources": "pool"}, "resources is 'pool', a str, accepted: a mapping"),
         ({"stages": [lambda unit: 1]}, "lambda"),
         ({"stages": [functools.partial(stages.echo)]}, "not a function"),
         ({"stages": [stages.echo, other_count]}, "'count'"),
@@ -163,6 +179,42 @@ def test_what_is_no_record_is_refused(found: Any) -> None:
     """With what it is, and what to return."""
     with pytest.raises(Exception, match=r"Record\(key, units\)"):
         materialize(build(records=lambda: found))
+
+
+@pytest.mark.parametrize("found", [Record("r"), {"a": Record("a")}], ids=["one record", "a dict of records"])
+def test_what_is_no_list_of_records_is_refused(found: Any) -> None:
+    """By the name of what it is, with the way out."""
+    kind = type(found).__name__
+    with pytest.raises(Exception, match=rf", a {kind}: return a list of Record\(key, units\), or yield them"):
+        materialize(build(records=lambda: found))
+
+
+def test_a_stage_that_returns_units_is_told_to_return_a_fanout() -> None:
+    """The row's error says what to write in place of a list of units."""
+    frame = table(
+        build(records=lambda: [Record("r", [Unit("u")])], stages=[stages.list_of_units, stages.echo]),
+        policy={"max_failed_ratio": 1},
+    )
+    (error,) = frame["error"]
+    assert error.startswith("TypeError: result[0] is a Unit, which is not JSON; ")
+    assert "return Fanout([Unit(key, payload), ...])" in error
+
+
+def test_an_error_of_the_library_has_one_name_in_every_row() -> None:
+    """Whether a stage made the mistake itself or what it returned is one: the class, without its module."""
+    records = [Record("r", [Unit("u")])]
+    found = {
+        stage.__name__: table(
+            build(records=lambda: records, stages=[stage, *more]), policy={"max_failed_ratio": 1}
+        )["error"].tolist()
+        for stage, more in (
+            (stages.twins, [stages.echo]),
+            (stages.same_children, []),
+        )
+    }
+    assert set(found) == {"twins", "same_children"}
+    for (error,) in found.values():
+        assert error.startswith("InvalidRecordError: ")
 
 
 # Upstream assets

@@ -114,7 +114,7 @@ def test_numbers_stay_numbers() -> None:
 
 
 def test_the_counts_tell_every_status() -> None:
-    """Only those that occur, but always how many succeeded."""
+    """Only those that occur, but always how many succeeded and how many failed: the UI plots both."""
     outcomes = (bad("failed"), bad("crashed"), bad("crashed"), fine(1, seconds=0.25))
     assert counts_metadata([RecordOutcome("r", outcomes), RecordOutcome("s", ())]) == {
         "records": 2,
@@ -124,7 +124,7 @@ def test_the_counts_tell_every_status() -> None:
         "crashed": 2,
         "unit_seconds": 3.25,
     }
-    assert counts_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+    assert counts_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "failed": 0, "unit_seconds": 0}
 
 
 def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
@@ -143,7 +143,7 @@ def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
 
 def test_the_assets_metadata_of_nothing() -> None:
     """No unit, no times."""
-    assert asset_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+    assert asset_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "failed": 0, "unit_seconds": 0}
 
 
 def test_a_failed_run_names_the_first_twenty() -> None:
