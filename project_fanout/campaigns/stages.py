@@ -13,8 +13,8 @@ from annotated_types import Ge, MinLen
 
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import UnfitRecipientError
-from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
-from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
+from project_fanout.campaigns.message import Bodies, Composer, Letter
+from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows, read_same_address
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.sending import Sender
 from project_fanout.campaigns.settings import (
@@ -38,8 +38,8 @@ Campaign = Annotated[
 ]
 MessageParam = Annotated[
     Message,
-    "What is sent: sender, subject, text_template, html_template, unsubscribe_url. Templates are Jinja2 and know "
-    "the columns of the list.",
+    "What is sent: sender, subject, text_template, html_template, unsubscribe_url, "
+    "token_secret_variable. Templates are Jinja2 and know the columns of the list.",
 ]
 Deliver = Annotated[
     bool,
@@ -86,7 +86,7 @@ def prepare_email(
     for rows in page.split(batch_size):
         own = recipients[rows.first - page.first : rows.last - page.first + 1]
         spool = folder / f"{prefix}-{rows.key}.json"
-        write_batch(spool, _prepared(own, campaign, message))
+        write_batch(spool, _prepared(path, own, campaign, message))
         units.append(Unit(rows.key, {"recipients": path, "spool": str(spool)}))
     return Fanout(units)
 
@@ -118,7 +118,8 @@ def send_email(
     spool = Path(unit.payload["spool"])
     batch = read_batch(spool)
     if batch is None:
-        batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
+        path = unit.payload["recipients"]
+        batch = _prepared(path, read_rows(path, RowRange.of_key(unit.key)), campaign, message)
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
     sender = Sender.of_this_thread(campaign, destination, url)
@@ -128,18 +129,25 @@ def send_email(
 
 
 @lru_cache(maxsize=4)
-def _composer(campaign: str, message: Message) -> Composer:
-    return Composer(campaign, message)
+def _composer(campaign: str, message: Message, bodies: Bodies) -> Composer:
+    return Composer(campaign, message, bodies)
 
 
-def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
-    composer = _composer(campaign, message)
+def _prepared(path: str, recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
+    """Return the letters to *recipients*, rows of the list at *path*, and what keeps the others from one.
+
+    Of several rows with one address the first that a letter can be written from gets it, so that a row
+    with an empty cell does not keep a complete one from it.
+    """
+    composer = _composer(campaign, message, Bodies.of(message))
     date = datetime.now(timezone.utc)
+    chosen = _first_complete(path, recipients, composer, date)
     letters: dict[str, Letter] = {}
     settled: list[Delivery] = []
     for each in recipients:
-        if each.duplicate_of is not None:
-            settled.append(_duplicate(each, each.duplicate_of))
+        first = chosen.get(each.duplicate_of)
+        if first is not None and first < each.row:
+            settled.append(_duplicate(each, first))
             continue
         try:
             letter = composer.compose(each, date)
@@ -147,7 +155,7 @@ def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) 
             settled.append(Delivery(each.row, each.email, "refused", error.reason, error.detail or None))
             continue
         if letter.key in letters:
-            # Two spellings of one address, such as a domain in Unicode and in ASCII.
+            # Two spellings that the list took for two addresses.
             settled.append(_duplicate(each, letters[letter.key].row))
             continue
         letters[letter.key] = letter
@@ -158,9 +166,33 @@ def _duplicate(recipient: Recipient, row: int) -> Delivery:
     return Delivery(recipient.row, recipient.email, "duplicate", "same address", f"as in row {row}")
 
 
+def _first_complete(
+    path: str, recipients: Sequence[Recipient], composer: Composer, date: datetime
+) -> dict[int | None, int]:
+    """Return for each first row that one of *recipients* is a duplicate of which row gets the letter, if any does.
+
+    It depends on the list and the message alone, so that all batches that hold rows of one address agree.
+    """
+    firsts = {each.duplicate_of for each in recipients if each.duplicate_of is not None}
+    chosen: dict[int | None, int] = {}
+    if not firsts:
+        return chosen
+    for each in read_same_address(path, firsts, recipients[-1].row):
+        first = each.duplicate_of or each.row
+        if first not in chosen and _can_be_composed(composer, each, date):
+            chosen[first] = each.row
+    return chosen
+
+
+def _can_be_composed(composer: Composer, recipient: Recipient, date: datetime) -> bool:
+    try:
+        composer.compose(recipient, date)
+    except UnfitRecipientError:
+        return False
+    return True
+
+
 def _spool_prefix(path: str, campaign: str, message: Message) -> str:
     """Return what tells this campaign's batches from those of others, and of other versions of it."""
-    digest = hashlib.sha256(repr((path, campaign, asdict(message))).encode())
-    for template, shipped in ((message.text_template, "letter.txt"), (message.html_template, "letter.html")):
-        digest.update((TEMPLATES / shipped if template is None else Path(template).expanduser()).read_bytes())
-    return digest.hexdigest()[:16]
+    parts = (path, campaign, asdict(message), asdict(Bodies.of(message)))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
