@@ -26,6 +26,7 @@ _LONGEST_REASON = 400
 # One thread and 128 MiB are plenty for a page, and keep a worker small.
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"threads": "1", "memory_limit": "128MiB"}
 
+_ALL_OF = "select * from recipients"
 _GENERATED = """
 select
     'reader' || i || '@' || ['mail', 'post', 'letters', 'inbox'][1 + i % 4] || '.example' as email,
@@ -112,32 +113,32 @@ def read_rows(path: str, rows: RowRange) -> list[Recipient]:
     Raises:
         CampaignError: the list is gone or unreadable.
     """
-    return _read(path, f"{ROW} between ? and ?", [rows.first, rows.last])
+    return _read(path, f"{_ALL_OF} where {ROW} between ? and ?", [rows.first, rows.last])
 
 
-def read_same_address(path: str, firsts: Collection[int], last: int) -> list[Recipient]:
-    """Return *firsts* and the rows that share an address with one of them, in the order of the list.
-
-    Args:
-        path: the list's file.
-        firsts: rows that others are `duplicate_of`.
-        last: the last row that is wanted.
+def read_single_rows(path: str, numbers: Collection[int]) -> list[Recipient]:
+    """Return the rows of the list at *path* that have these numbers, in the order of the list.
 
     Raises:
         CampaignError: the list is gone or unreadable.
     """
-    return _read(
-        path, f"coalesce({DUPLICATE_OF}, {ROW}) in (select unnest(?)) and {ROW} <= ?", [list(firsts), last]
-    )
+    return _read(path, f"{_ALL_OF} where {ROW} in (select unnest(?))", [list(numbers)])
 
 
-def _read(path: str, which: str, values: Sequence[Any]) -> list[Recipient]:
+def read_duplicates(path: str, firsts: Collection[int], last: int) -> list[Recipient]:
+    """Return the rows up to *last* of the list at *path* that are duplicates of *firsts*, in its order.
+
+    Raises:
+        CampaignError: the list is gone or unreadable.
+    """
+    query = f"{_ALL_OF} where {DUPLICATE_OF} in (select unnest(?)) and {ROW} <= ?"
+    return _read(path, query, [list(firsts), last])
+
+
+def _read(path: str, query: str, values: Sequence[Any]) -> list[Recipient]:
     try:
         with duckdb.connect(path, read_only=True, config=_LIMITS) as database:
-            found = database.execute(
-                f"select * from recipients where {which} order by {ROW}",  # our own names
-                values,
-            )
+            found = database.execute(f"{query} order by {ROW}", values)  # made of our own names
             columns = [column[0] for column in found.description or ()]
             rows = found.fetchall()
     except duckdb.Error as error:

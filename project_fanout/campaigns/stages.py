@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -11,10 +11,17 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, MinLen
 
+from project_fanout.campaigns.addresses import INVALID_ADDRESS
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import UnfitRecipientError
 from project_fanout.campaigns.message import Bodies, Composer, Letter
-from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows, read_same_address
+from project_fanout.campaigns.recipients import (
+    Recipient,
+    RecipientList,
+    read_duplicates,
+    read_rows,
+    read_single_rows,
+)
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.sending import Sender
 from project_fanout.campaigns.settings import (
@@ -81,12 +88,15 @@ def prepare_email(
     path = unit.payload["recipients"]
     recipients = read_rows(path, page)
     folder = Path(output_dir).expanduser().absolute() / "spool"
-    prefix = _spool_prefix(path, campaign, message)
+    bodies = Bodies.of(message)
+    prefix = _spool_prefix(path, campaign, message, bodies)
+    composer = _composer(campaign, message, bodies)
+    chosen = _first_complete(path, recipients, composer)
     units = []
     for rows in page.split(batch_size):
         own = recipients[rows.first - page.first : rows.last - page.first + 1]
         spool = folder / f"{prefix}-{rows.key}.json"
-        write_batch(spool, _prepared(path, own, campaign, message))
+        write_batch(spool, _prepared(own, composer, chosen))
         units.append(Unit(rows.key, {"recipients": path, "spool": str(spool)}))
     return Fanout(units)
 
@@ -119,7 +129,9 @@ def send_email(
     batch = read_batch(spool)
     if batch is None:
         path = unit.payload["recipients"]
-        batch = _prepared(path, read_rows(path, RowRange.of_key(unit.key)), campaign, message)
+        recipients = read_rows(path, RowRange.of_key(unit.key))
+        composer = _composer(campaign, message, Bodies.of(message))
+        batch = _prepared(recipients, composer, _first_complete(path, recipients, composer))
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = ledger_url or os.environ.get(LEDGER_URL) or str(destination.output_dir / "deliveries.db")
     sender = Sender.of_this_thread(campaign, destination, url)
@@ -133,15 +145,9 @@ def _composer(campaign: str, message: Message, bodies: Bodies) -> Composer:
     return Composer(campaign, message, bodies)
 
 
-def _prepared(path: str, recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
-    """Return the letters to *recipients*, rows of the list at *path*, and what keeps the others from one.
-
-    Of several rows with one address the first that a letter can be written from gets it, so that a row
-    with an empty cell does not keep a complete one from it.
-    """
-    composer = _composer(campaign, message, Bodies.of(message))
+def _prepared(recipients: Sequence[Recipient], composer: Composer, chosen: Mapping[int | None, int]) -> Batch:
+    """Return the letters to *recipients*, and what keeps the others from one; *chosen*: see `_first_complete`."""
     date = datetime.now(timezone.utc)
-    chosen = _first_complete(path, recipients, composer, date)
     letters: dict[str, Letter] = {}
     settled: list[Delivery] = []
     for each in recipients:
@@ -166,33 +172,40 @@ def _duplicate(recipient: Recipient, row: int) -> Delivery:
     return Delivery(recipient.row, recipient.email, "duplicate", "same address", f"as in row {row}")
 
 
-def _first_complete(
-    path: str, recipients: Sequence[Recipient], composer: Composer, date: datetime
-) -> dict[int | None, int]:
+def _first_complete(path: str, recipients: Sequence[Recipient], composer: Composer) -> dict[int | None, int]:
     """Return for each first row that one of *recipients* is a duplicate of which row gets the letter, if any does.
 
-    It depends on the list and the message alone, so that all batches that hold rows of one address agree.
+    It is the first row with the address that a letter can be written from, so that a row with an empty
+    cell does not keep a complete one from it. It depends on the list and the message alone: all batches
+    that hold rows of one address agree.
     """
     firsts = {each.duplicate_of for each in recipients if each.duplicate_of is not None}
     chosen: dict[int | None, int] = {}
     if not firsts:
         return chosen
-    for each in read_same_address(path, firsts, recipients[-1].row):
-        first = each.duplicate_of or each.row
-        if first not in chosen and _can_be_composed(composer, each, date):
-            chosen[first] = each.row
+    incomplete: set[int] = set()
+    for each in read_single_rows(path, firsts):
+        reason = _reason_against(composer, each)
+        if reason is None:
+            chosen[each.row] = each.row
+        elif reason != INVALID_ADDRESS:  # which the others have in common with it
+            incomplete.add(each.row)
+    for each in read_duplicates(path, incomplete, recipients[-1].row) if incomplete else ():
+        if each.duplicate_of not in chosen and _reason_against(composer, each) is None:
+            chosen[each.duplicate_of] = each.row
     return chosen
 
 
-def _can_be_composed(composer: Composer, recipient: Recipient, date: datetime) -> bool:
+def _reason_against(composer: Composer, recipient: Recipient) -> str | None:
+    """Return why no letter can be written to *recipient*, None if one can."""
     try:
-        composer.compose(recipient, date)
-    except UnfitRecipientError:
-        return False
-    return True
+        composer.compose(recipient, datetime.now(timezone.utc))
+    except UnfitRecipientError as error:
+        return error.reason
+    return None
 
 
-def _spool_prefix(path: str, campaign: str, message: Message) -> str:
+def _spool_prefix(path: str, campaign: str, message: Message, bodies: Bodies) -> str:
     """Return what tells this campaign's batches from those of others, and of other versions of it."""
-    parts = (path, campaign, asdict(message), asdict(Bodies.of(message)))
+    parts = (path, campaign, asdict(message), asdict(bodies))
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -44,6 +44,8 @@ zoë@bücher.example,Zoë,Köln
 bob@post.example,Bob,Bonn
 INCOMPLETE@post.example,Ina,Bonn
 incomplete@post.example,Ina again,Bonn
+n/a,Unknown,Bonn
+n/a,Unknown too,Bonn
 """
 
 
@@ -94,6 +96,8 @@ def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
         [11, "sent", ""],
         [12, "sent", ""],
         [13, "duplicate", "same address"],
+        [14, "refused", "invalid address"],
+        [15, "refused", "invalid address"],
     ]
     assert "as in row 1" in table["detail"][6]
     assert "as in row 12" in table["detail"][12]
@@ -108,19 +112,19 @@ def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
     assert list((tmp_path / "spool").iterdir()) == []
 
     report = first.output_for_node("campaign_report")
-    assert report["recipients"].sum() == 13
+    assert report["recipients"].sum() == 15
     accounted, got_it = first.get_asset_check_evaluations()[1:]
     assert accounted.passed
     assert (got_it.check_name, got_it.passed) == ("every_recipient_got_the_mail", False)
     assert got_it.severity is dg.AssetCheckSeverity.WARN
-    assert got_it.description == "4 of 13 recipients have not been sent to."
+    assert got_it.description == "6 of 15 recipients have not been sent to."
     assert {name: got_it.metadata[name].value for name in ("sent", "refused", "failed")} == {
         "sent": 6,
-        "refused": 4,
+        "refused": 6,
         "failed": 0,
     }
     (event,) = first.asset_materializations_for_node("campaign_report")
-    assert [event.metadata[name].value for name in ("sent", "duplicate", "refused")] == [6, 3, 4]
+    assert [event.metadata[name].value for name in ("sent", "duplicate", "refused")] == [6, 3, 6]
     assert "post.example" in event.metadata["by_domain"].value
     assert "missing template variable" in event.metadata["by_reason"].value
     assert "data:image/svg+xml;base64," in event.metadata["rate"].value

@@ -4,7 +4,13 @@ import duckdb
 import pytest
 
 from project_fanout.campaigns.errors import CampaignError
-from project_fanout.campaigns.recipients import Recipient, build_list, read_rows, read_same_address
+from project_fanout.campaigns.recipients import (
+    Recipient,
+    build_list,
+    read_duplicates,
+    read_rows,
+    read_single_rows,
+)
 from project_fanout.campaigns.rows import RowRange
 
 CSV = (
@@ -76,8 +82,9 @@ def test_one_domain_in_several_spellings_is_one_address(tmp_path: Path) -> None:
     found = build_list(tmp_path, str(tmp_path / "list.csv"))
 
     assert [each.duplicate_of for each in read_rows(found.path, found.all)] == [None, 1]
-    assert [each.row for each in read_same_address(found.path, {1}, 2)] == [1, 2]
-    assert [each.row for each in read_same_address(found.path, {1}, 1)] == [1]
+    assert [each.row for each in read_single_rows(found.path, {2, 1})] == [1, 2]
+    assert [each.row for each in read_duplicates(found.path, {1}, 2)] == [2]
+    assert read_duplicates(found.path, {1}, 1) == []
 
 
 def test_a_damaged_list_is_named(tmp_path: Path) -> None:
