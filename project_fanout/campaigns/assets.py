@@ -181,7 +181,7 @@ def campaign_report(
     missing = set(recipients.all) - set(rows)
     yield dg.AssetCheckResult(
         check_name=ALL_ACCOUNTED_FOR,
-        passed=not missing and rows.is_unique and len(rows) == recipients.rows,
+        passed=not missing and len(rows) == recipients.rows,
         metadata={
             "recipients": recipients.rows,
             "outcomes": len(rows),
