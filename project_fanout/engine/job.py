@@ -28,6 +28,7 @@ class Job:
         seconds: time in workers, all attempts together.
         last: what its last attempt came to, if that was not a success and another one is due.
         ended: how it ended; None while it has not.
+        reused: whether that was in an earlier run.
     """
 
     record_key: str
@@ -38,3 +39,4 @@ class Job:
     seconds: float = 0.0
     last: UnitReply | None = None
     ended: Ended | None = None
+    reused: bool = False

@@ -19,6 +19,8 @@ class Progress:
             have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
         plan: the record's own stages, params and policy, None for those of the asset.
         run_id: the run that took it this far, "" before the first stage.
+        seconds: time of its units in workers so far, all stages and attempts together.
+        reused: how many of its units, in all stages, were not run because an earlier run's outcome is known.
         origin: a digest of the record as it was found: of its units and, if it has a plan, of that.
     """
 
@@ -26,6 +28,8 @@ class Progress:
     leaves: tuple[Unit | UnitOutcome, ...]
     plan: Plan | None = None
     run_id: str = ""
+    seconds: float = 0.0
+    reused: int = 0
     origin: str = ""
 
     @classmethod

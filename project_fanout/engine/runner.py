@@ -80,7 +80,7 @@ class StageRun:
         jobs = [self._job(record.record_key, unit) for record in before for unit in record.waiting]
         if self.memory is not None:
             for job, ended in self.memory.recall(self, jobs):
-                job.ended = ended
+                job.ended, job.reused = ended, True
         with self.tally.record_in_progress():
             _Hand(self, [job for job in jobs if job.ended is None]).play()
         in_order = iter(jobs)
@@ -109,6 +109,7 @@ class StageRun:
         """Put what became of a record's units in their places, children where their parent was."""
         leaves: list[Unit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
+        seconds, reused = record.seconds, record.reused
         for leaf in record.leaves:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
@@ -118,7 +119,9 @@ class StageRun:
                 leaves.append(leaf)
             else:
                 leaves.extend(self._children(job, job.ended, parent_of))
-        return replace(record, leaves=tuple(leaves))
+                seconds += job.ended.seconds
+                reused += job.reused
+        return replace(record, leaves=tuple(leaves), seconds=seconds, reused=reused)
 
     def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
         reply = ended.reply

@@ -25,7 +25,7 @@ from project_fanout.orchestration.intermediates import (
     remove_intermediates,
 )
 from project_fanout.orchestration.keys import batch_mapping_key, op_name
-from project_fanout.orchestration.report import counts_metadata, failures_table, outcome_frame
+from project_fanout.orchestration.report import log_step, outcome_frame, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, Settings
 from project_fanout.orchestration.stage_steps import Batch, StageSteps
@@ -204,13 +204,8 @@ class FanoutOps:
     def _stage_op(self, index: int, name: str) -> Any:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
             advanced = self._steps.advance(context, index, batch)
-            records = [record.outcome for record in advanced]
-            failed = [unit for record in records for unit in record.failed]
-            metadata = counts_metadata(records)
-            if failed:
-                metadata["failures"] = failures_table(failed)
-            if index + 1 < len(self.stages):
-                metadata["units_for_next_stage"] = sum(len(record.waiting) for record in advanced)
+            metadata = step_metadata(batch, advanced, is_last=index + 1 >= len(self.stages))
+            log_step(context, metadata)
             return dg.Output(advanced, metadata=metadata)
 
         return self._op(
@@ -233,9 +228,8 @@ class FanoutOps:
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
             self.check_outcomes(context, settings.policy, records)
-            ended = [record.outcome for record in records]
-            frame = outcome_frame(ended)
-            yield from results(ended, frame, self.value(records, frame), self.check_specs)
+            frame = outcome_frame([record.outcome for record in records])
+            yield from results(records, frame, self.value(records, frame), self.check_specs)
 
         return self._op(
             "collect_records",
