@@ -36,7 +36,7 @@ demo: $(STAMP) home ## convert the shipped photographs and say what came out
 	@$(BIN)/python -m project_fanout.images
 
 dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
-	@$(BIN)/dagster dev
+	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
 test: $(STAMP) ## run every test; PYTEST="-k name" runs some
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
@@ -66,7 +66,7 @@ clean: ## remove .venv, caches, and everything that demo and dev have made
 
 home:
 	@mkdir -p .dagster_home
-	@cp -f dagster.yaml .dagster_home/dagster.yaml
+	@cp -f dagster_home.yaml .dagster_home/dagster.yaml
 
 $(STAMP): $(INPUTS)
 	@.ci/venv "$(PYTHON)" dev

@@ -115,7 +115,7 @@ def run_campaign(port: int, count: int, folder: Path) -> dict[str, Any]:
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text())
+    (home / "dagster.yaml").write_text((ROOT / "dagster_home.yaml").read_text())
     config = folder / "run.yaml"
     config.write_text(json.dumps(settings))
     started = time.perf_counter()

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Generator
 
 import pytest
+from hypothesis import Phase, settings
 
 from project_fanout_tests.postgres import postgres_server, postgres_url
 
@@ -15,6 +16,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As behind a shell script's `&`. Dagster then ignores SIGTERM too as soon as it is imported, both would
     # be ignored in every process that a test starts, and none of them could be ended as a user does it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Looking for a smaller example of a failure can take five minutes. CI judges a commit, not the luck of the draw.
+settings.register_profile("project", phases=[phase for phase in Phase if phase is not Phase.shrink])
+settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "project")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,5 +1,7 @@
 """README says what is so: its code runs, and nothing that a user can set or run is missing from it."""
 
+import inspect
+import pickle
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -8,14 +10,44 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from dagster._core.storage import db_io_manager
 
+from project_fanout import engine, orchestration
 from project_fanout.definitions import defs
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
-from project_fanout_tests.e2e.server import ROOT, run_pytest
+from project_fanout.orchestration import build_fanout_asset
+from project_fanout_tests.e2e.server import ROOT, run_pytest, run_python
 from project_fanout_tests.pages import blocks, page, params_of, written
 
 README = page("README.md")
+
+# What the example of a warehouse promises, and what its reader has seen before.
+WAREHOUSE_TEST = """
+import dagster as dg
+import duckdb
+import pytest
+import warehouse
+from project_fanout.orchestration import build_fanout_asset
+
+
+def test_the_table_is_in_the_warehouse(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "letter.txt").write_text("Dear reader\\fyours truly, me")
+    monkeypatch.chdir(tmp_path)
+    assert warehouse.defs.resolve_implicit_global_asset_job_def().execute_in_process().success
+    with duckdb.connect("words.duckdb") as database:
+        rows = database.sql("select record_key, words from public.word_counts order by words").fetchall()
+    assert rows == [("letter.txt", 2), ("letter.txt", 3)]
+
+
+def test_without_another_io_manager_for_the_steps():
+    asset = build_fanout_asset(
+        "word_counts", records=warehouse.read_documents, stages=[warehouse.count_words]
+    )
+    with pytest.raises(Exception, match="does not have a handler for type"):
+        dg.materialize([asset], resources={"io_manager": warehouse.defs.resources["io_manager"]})
+"""
 
 
 def named(text: str) -> None:
@@ -26,12 +58,53 @@ def named(text: str) -> None:
 def test_the_python_examples_run(tmp_path: Path) -> None:
     """Each Python block is a file with the name in its first line; together they are a passing test."""
     files = written(README, tmp_path)
-    assert {"documents.py", "assets.py"} < set(files)
+    assert {"documents.py", "assets.py", "warehouse.py"} < set(files)
+    (tmp_path / "test_warehouse.py").write_text(WAREHOUSE_TEST)
+    files.append("test_warehouse.py")
 
     run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"\b[1-9]\d* passed", run.stdout)
+
+
+def test_the_code_location_runs(tmp_path: Path) -> None:
+    """The example of a whole code location materialises its asset, by its own executor, with the params it shows."""
+    written(README, tmp_path)
+    arguments = ["-m", "dagster", "job", "execute", "-m", "definitions", "-j", "revenue_job"]
+    (tmp_path / "config.yaml").write_text("ops: {revenue: {config: {params: {shops: 2, vat: '0.1'}}}}")
+    (tmp_path / "wrong.yaml").write_text("ops: {revenue: {config: {params: {vat: 2}}}}")
+
+    run = run_python(*arguments, "-c", "config.yaml", home=tmp_path, folder=tmp_path)
+
+    assert run.returncode == 0, run.stderr
+    assert "revenue.record.process_record[shop_1_" in run.stdout + run.stderr
+    assert "threads (pid" in run.stdout + run.stderr
+    found = pickle.loads((tmp_path / "storage" / "revenue").read_bytes())
+    assert found == {f"shop {n}": sum(round(550 * i) + 330 for i in range(10 + n)) for n in range(2)}
+    refused = run_python(*arguments, "-c", "wrong.yaml", home=tmp_path, folder=tmp_path)
+    assert refused.returncode != 0
+    assert "vat is 2, accepted: float, 0 or more, 1 or less" in refused.stdout + refused.stderr
+
+
+def test_every_argument_of_build_fanout_asset_is_named() -> None:
+    """What a fan-out can be given is on the page."""
+    for name in inspect.signature(build_fanout_asset).parameters:
+        named(name)
+
+
+def test_the_names_of_the_page_can_be_imported() -> None:
+    """What a code location of one's own needs comes from one module, what its stages need from another."""
+    for name in (
+        "FanoutPolicy",
+        "LedgerResource",
+        "UnitPoolResource",
+        "build_fanout_asset",
+        "fanout_executor",
+    ):
+        named(name)
+        assert name in orchestration.__all__
+    assert {"Fanout", "Record", "Unit"} <= set(engine.__all__)
 
 
 @pytest.mark.parametrize("block", blocks(README, "yaml"))
@@ -88,10 +161,11 @@ def test_every_param_is_named() -> None:
 
 
 def test_the_troubleshooting_table_quotes_real_errors() -> None:
-    """Each error text in the table is one that the project prints, and the table is in their order."""
+    """Each error text in the table is one that the project or Dagster prints, and the table is in their order."""
     table = README.partition("## Troubleshooting")[2]
     quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert quoted == sorted(quoted, key=str.lower)
-    sources = [*(ROOT / "project_fanout").rglob("*.py"), *(ROOT / ".ci").iterdir()]
+    dagster_io_manager = Path(db_io_manager.__file__)
+    sources = [*(ROOT / "project_fanout").rglob("*.py"), *(ROOT / ".ci").iterdir(), dagster_io_manager]
     printed = "\n".join(path.read_text() for path in sources)
     assert [text for text in quoted if text not in printed] == []

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
+from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.recipients import build_list
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.settings import DEFAULT_MESSAGE, DEFAULT_SERVER, MailServer
@@ -35,10 +36,14 @@ def prepare_recipients(
     message: MessageParam = DEFAULT_MESSAGE,
     output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
 ) -> Fanout:
-    """Prepare the page of the target list whose number, from 1, is the unit's payload; none past its end."""
+    """Prepare the page of the target list whose number, from 1, is the unit's payload; none past its end.
+
+    Raises:
+        CampaignError: the payload is no such number, or the list cannot be read.
+    """
     folder = Path(output_dir).expanduser().absolute()
-    found = build_list(folder, None if source is None else source.format(target_list=target_list))
-    first = (int(unit.payload) - 1) * page_size + 1
+    found = build_list(folder, None if source is None else source.replace("{target_list}", str(target_list)))
+    first = (_page_number(unit.payload) - 1) * page_size + 1
     page = RowRange(first, min(first + page_size - 1, found.rows))
     if page.last < page.first:
         return Fanout()
@@ -49,6 +54,18 @@ def prepare_recipients(
         output_dir=output_dir,
         batch_size=batch_size,
     )
+
+
+def _page_number(item: object) -> int:
+    try:
+        number = int(str(item))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise CampaignError(
+            f"The task is for {item!r}, accepted: the number of a page, 1 or more, as in fanout: range(1, 100)."
+        )
+    return number
 
 
 @never_reused
@@ -63,7 +80,16 @@ def send_emails(
     ledger_url: str | None = None,
     resend_unknown: bool = False,
 ) -> dict[str, Any]:
-    """Send a prepared batch; see `send_email`."""
+    """Send a prepared batch; see `send_email`.
+
+    Raises:
+        CampaignError: the payload is no prepared batch, or as `send_email`.
+    """
+    if not isinstance(unit.payload, dict) or "spool" not in unit.payload:
+        raise CampaignError(
+            f"send_emails was given {unit.payload!r}, which is no prepared batch: let it follow prepare_recipients, as "
+            "in action_chain: [prepare_recipients, send_emails]."
+        )
     return send_email(
         unit,
         campaign=str(campaign),

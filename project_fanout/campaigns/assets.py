@@ -26,6 +26,7 @@ GROUP = "campaigns"
 #: Key of the resource that says which server takes the mail.
 MAIL_SERVER = "mail_server"
 ALL_ACCOUNTED_FOR = "every_recipient_is_accounted_for"
+ALL_GOT_IT = "every_recipient_got_the_mail"
 
 _SHOWN = 20  # missing rows that an event's metadata names
 
@@ -152,7 +153,12 @@ job_request = build_request_asset(
             ALL_ACCOUNTED_FOR,
             asset="campaign_report",
             description="Each recipient of the list has exactly one outcome.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            ALL_GOT_IT,
+            asset="campaign_report",
+            description="Each address of the list has been sent to, by this run or an earlier one.",
+        ),
     ],
 )
 def campaign_report(
@@ -180,10 +186,22 @@ def campaign_report(
     missing = set(recipients.all) - set(rows)
     yield dg.AssetCheckResult(
         check_name=ALL_ACCOUNTED_FOR,
-        passed=not missing and rows.is_unique and len(rows) == recipients.rows,
+        passed=not missing and len(rows) == recipients.rows,
         metadata={
             "recipients": recipients.rows,
             "outcomes": len(rows),
             "missing_rows": sorted(missing)[:_SHOWN],
         },
+    )
+    counts = report.totals(campaign_delivery)
+    without = sum(count for status, count in counts.items() if status not in ("sent", "duplicate"))
+    yield dg.AssetCheckResult(
+        check_name=ALL_GOT_IT,
+        passed=not without,
+        # A list with a bad address is no error of the run; a run that has sent nothing must not look like success.
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{without:,} of {len(rows):,} recipients have not been sent to."
+        if without
+        else "Everybody has been sent to.",
+        metadata={**counts},
     )

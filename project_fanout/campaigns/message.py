@@ -2,17 +2,20 @@
 
 import binascii
 import hashlib
+import hmac
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.sandbox
 from email_validator import EmailNotValidError, validate_email
 
 from project_fanout.campaigns.addresses import checked_address
@@ -30,6 +33,10 @@ TEMPLATE_FAILED = "template failed"
 _ONE_LINE = 60
 _PLAIN = re.compile(r"[ -~]*")
 _LINK = re.compile(r"(https?://|mailto:)[!-;=?-~]+")
+# A header line has at most 998 characters, and a link cannot be folded.
+_LONGEST_LINK = 998 - len("List-Unsubscribe: <>")
+# One address, alone or in <> after a name; a comma or @ in a name without quotes would be a second address.
+_SENDER = re.compile(r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<name>[^"<>@,;]*?))\s*<(?P<address>[^<>]+)>')
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +64,53 @@ class Letter:
         return self.key.rpartition("@")[2]
 
 
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """The templates of a message's two parts, as their files have them now."""
+
+    text: str
+    html: str
+
+    @classmethod
+    def of(cls, message: Message) -> "Bodies":
+        """Read the files.
+
+        Raises:
+            CampaignError: one cannot be read.
+        """
+        return cls(
+            _read(message.text_template, "letter.txt", "message.text_template"),
+            _read(message.html_template, "letter.html", "message.html_template"),
+        )
+
+
 class Composer:
     """Writes the messages of one campaign.
+
+    Templates run in Jinja2's sandbox: they come from run config and files, and must not reach what the
+    process knows, such as its environment.
 
     Args:
         campaign: its name; with the address it decides the Message-ID.
         message: its templates and its sender.
+        bodies: the templates of its parts, if they have been read already.
 
     Raises:
-        CampaignError: the sender is no address, or a template cannot be read or parsed.
+        CampaignError: the sender is no address, a template cannot be read or parsed, or the secret of the
+            tokens is not there.
     """
 
-    def __init__(self, campaign: str, message: Message) -> None:
+    def __init__(self, campaign: str, message: Message, bodies: Bodies | None = None) -> None:
         self._campaign = campaign
-        name, address = parseaddr(message.sender)
+        self._secret = _token_secret(message.token_secret_variable)
+        name, address = _name_and_address(message.sender)
         try:
             _check_header("sender", message.sender)
             sender = validate_email(address, check_deliverability=False)
         except (EmailNotValidError, UnfitRecipientError) as error:
             raise CampaignError(
-                f"message.sender is {message.sender!r}, which is no address: {error}"
+                f"message.sender is {message.sender!r}, which is not one address: {error} Accepted: "
+                'news@shop.example, or Shop <news@shop.example>, or "Shop, Inc" <news@shop.example>.'
             ) from None
         if sender.ascii_email is None:
             raise CampaignError(
@@ -86,13 +120,14 @@ class Composer:
         self.sender = sender.ascii_email
         self._sender_domain = sender.ascii_domain
         self._from = _mailbox_header("From", name, self.sender)
-        html = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=True)
+        bodies = bodies or Bodies.of(message)
+        html = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=True)
         # In plain text and in headers an escaped ampersand would be seen.
         plain = html.overlay(autoescape=False)
         self._subject = _parsed(plain, message.subject, "message.subject")
         self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
-        self._text = _loaded(plain, message.text_template, "letter.txt", "message.text_template")
-        self._html = _loaded(html, message.html_template, "letter.html", "message.html_template")
+        self._text = _parsed(plain, bodies.text, "message.text_template")
+        self._html = _parsed(html, bodies.html, "message.html_template")
 
     def compose(self, recipient: Recipient, date: datetime) -> Letter:
         """Return the letter to *recipient*.
@@ -107,7 +142,9 @@ class Composer:
         """
         address = checked_address(recipient.email)
         key = address.normalized.lower()
-        token = hashlib.sha256(f"{self._campaign}\0{key}".encode()).hexdigest()[:32]
+        # The same for each try of a message; another text than the token, which only the link is to show.
+        message_id = hashlib.sha256(f"Message-ID\0{self._campaign}\0{key}".encode()).hexdigest()[:32]
+        token = hmac.new(self._secret, f"{self._campaign}\0{key}".encode(), hashlib.sha256).hexdigest()[:32]
         known = {**recipient.fields, EMAIL: address.normalized, "campaign": self._campaign, "token": token}
         subject = _header_value("subject", self._subject, known)
         link = _header_value("unsubscribe_url", self._link, known)
@@ -115,18 +152,23 @@ class Composer:
             raise UnfitRecipientError(
                 TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address"
             )
+        if len(link) > _LONGEST_LINK:
+            raise UnfitRecipientError(
+                TEMPLATE_FAILED,
+                f"unsubscribe_url has {len(link)} characters, accepted: {_LONGEST_LINK} or fewer",
+            )
         name = recipient.fields.get("name", "")
         _check_header("name", name)
         envelope = address.ascii_email or address.normalized
         # "=_" cannot occur in quoted-printable text, so the boundary is in neither part.
-        boundary = f"=_{token}"
+        boundary = f"=_{message_id}"
         content = "".join(
             (
                 self._from,
                 _mailbox_header("To", name, envelope),
                 _text_header("Subject", subject),
                 f"Date: {format_datetime(date)}\r\n",
-                f"Message-ID: <{token}@{self._sender_domain}>\r\n",
+                f"Message-ID: <{message_id}@{self._sender_domain}>\r\n",
                 f"List-Unsubscribe: <{link}>\r\n",
                 "" if link.startswith("mailto:") else "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
                 "MIME-Version: 1.0\r\n",
@@ -148,13 +190,35 @@ def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja
         ) from None
 
 
-def _loaded(environment: jinja2.Environment, path: str | None, shipped: str, setting: str) -> jinja2.Template:
+def _read(path: str | None, shipped: str, setting: str) -> str:
     file = TEMPLATES / shipped if path is None else Path(path).expanduser()
     try:
-        source = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"{setting} is {path!r}, which cannot be read: {error}.") from None
-    return _parsed(environment, source, setting)
+
+
+def _token_secret(variable: str | None) -> bytes:
+    """Return the secret in the environment variable, nothing where none is asked for."""
+    if variable is None:
+        return b""
+    secret = os.environ.get(variable, "")
+    if not secret:
+        raise CampaignError(
+            f"message.token_secret_variable is {variable!r}, and no such variable is set here: put the secret of the "
+            "unsubscribe tokens in it, for the run and all its workers."
+        )
+    return secret.encode()
+
+
+def _name_and_address(sender: str) -> tuple[str, str]:
+    """Return the display name and the address; text of another form counts as an address, which is no valid one."""
+    match = _SENDER.fullmatch(sender.strip())
+    if match is None:
+        return "", sender.strip()
+    if match["quoted"] is not None:
+        return re.sub(r"\\(.)", r"\1", match["quoted"]), match["address"]
+    return match["name"].strip(), match["address"]
 
 
 def _rendered(template: jinja2.Template, known: Mapping[str, Any]) -> str:

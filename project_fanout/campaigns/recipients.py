@@ -3,14 +3,17 @@
 import hashlib
 import os
 import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from project_fanout.campaigns.addresses import checked_address
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.folders import private_folder
+from project_fanout.campaigns.list_source import source_query
 from project_fanout.campaigns.rows import RowRange
 
 #: Columns that the list itself adds to those of its source.
@@ -18,10 +21,13 @@ ROW, DUPLICATE_OF = "_row", "_duplicate_of"
 EMAIL = "email"
 
 # Part of a list's name: another way of building it must not find the files of this one.
-_FORMAT = "1"
+_FORMAT = "2"
+# DuckDB shows the whole line, which may be megabytes.
+_LONGEST_REASON = 400
 # One thread and 128 MiB are plenty for a page, and keep a worker small.
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"threads": "1", "memory_limit": "128MiB"}
 
+_ALL_OF = "select * from recipients"
 _GENERATED = """
 select
     'reader' || i || '@' || ['mail', 'post', 'letters', 'inbox'][1 + i % 4] || '.example' as email,
@@ -78,19 +84,26 @@ def build_list(folder: Path, source: str | None = None, generated: int = 100_000
         generated: how many recipients to generate.
 
     Raises:
-        CampaignError: *source* cannot be read, is of another kind, or lacks the column.
+        CampaignError: *source* cannot be read, is of another kind, or lacks the column; or the list that was
+            made of it earlier is damaged.
     """
     if source is None:
         name, query, origin = f"generated-{generated}", _GENERATED.format(count=int(generated)), "generated"
     else:
         path = Path(source).expanduser().absolute()
-        name, query, origin = _digest(path), _reading(path), str(path)
+        name, query, origin = _digest(path), source_query(path), str(path)
     target = folder / f"recipients-{_FORMAT}-{name}.duckdb"
     if not target.exists():
         private_folder(folder)
         _build(target, query, origin)
-    with duckdb.connect(str(target), read_only=True, config=_LIMITS) as database:
-        counted = database.execute("select count(*) from recipients").fetchone()
+    try:
+        with duckdb.connect(str(target), read_only=True, config=_LIMITS) as database:
+            counted = database.execute("select count(*) from recipients").fetchone()
+    except duckdb.Error as error:
+        raise CampaignError(
+            f"The list of recipients {target}, made of {origin}, cannot be read: {_reason(error)} Remove it, and it "
+            "is made again."
+        ) from None
     assert counted is not None
     return RecipientList(str(target), counted[0], origin)
 
@@ -101,20 +114,40 @@ def read_rows(path: str, rows: RowRange) -> list[Recipient]:
     Raises:
         CampaignError: the list is gone or unreadable.
     """
+    return _read(path, f"{_ALL_OF} where {ROW} between ? and ?", [rows.first, rows.last])
+
+
+def read_single_rows(path: str, numbers: Collection[int]) -> list[Recipient]:
+    """Return the rows of the list at *path* that have these numbers, in the order of the list.
+
+    Raises:
+        CampaignError: the list is gone or unreadable.
+    """
+    return _read(path, f"{_ALL_OF} where {ROW} in (select unnest(?))", [list(numbers)])
+
+
+def read_duplicates(path: str, firsts: Collection[int], last: int) -> list[Recipient]:
+    """Return the rows up to *last* of the list at *path* that are duplicates of *firsts*, in its order.
+
+    Raises:
+        CampaignError: the list is gone or unreadable.
+    """
+    query = f"{_ALL_OF} where {DUPLICATE_OF} in (select unnest(?)) and {ROW} <= ?"
+    return _read(path, query, [list(firsts), last])
+
+
+def _read(path: str, query: str, values: Sequence[Any]) -> list[Recipient]:
     try:
         with duckdb.connect(path, read_only=True, config=_LIMITS) as database:
-            found = database.execute(
-                f"select * from recipients where {ROW} between ? and ? order by {ROW}",  # our own name
-                [rows.first, rows.last],
-            )
+            found = database.execute(f"{query} order by {ROW}", values)  # made of our own names
             columns = [column[0] for column in found.description or ()]
-            values = found.fetchall()
+            rows = found.fetchall()
     except duckdb.Error as error:
         raise CampaignError(
-            f"The list of recipients {path} cannot be read: {error}. Materialise `recipients` again."
+            f"The list of recipients {path} cannot be read: {_reason(error)} Materialise `recipients` again."
         ) from None
     recipients = []
-    for each in values:
+    for each in rows:
         row = dict(zip(columns, each, strict=True))
         position, duplicate_of, email = row.pop(ROW), row.pop(DUPLICATE_OF), row.pop(EMAIL)
         filled = {name: str(value) for name, value in row.items() if value is not None}
@@ -133,18 +166,6 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _reading(path: Path) -> str:
-    quoted = "'" + str(path).replace("'", "''") + "'"
-    if path.suffix.lower() == ".csv":
-        # All text: a postcode must keep its leading zero.
-        return f"select * from read_csv({quoted}, header = true, all_varchar = true)"  # quoted above
-    if path.suffix.lower() == ".parquet":
-        return f"select * from read_parquet({quoted})"  # quoted above
-    raise CampaignError(
-        f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
-    )
-
-
 def _build(target: Path, query: str, origin: str) -> None:
     """Write the list to a file of another name first: half a list is never found."""
     building = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.building")
@@ -155,7 +176,7 @@ def _build(target: Path, query: str, origin: str) -> None:
             database.create_function("address_key", _address_key, ["VARCHAR"], "VARCHAR")
             # Python only for those whose domain may have two spellings: it is called for each row.
             address = (
-                f"case when regexp_matches({EMAIL}, '[^ -~]|xn--') then address_key({EMAIL}) "
+                f"case when regexp_matches({EMAIL}, '[^ -~]|(?i:xn--)') then address_key({EMAIL}) "
                 f"else lower(trim({EMAIL})) end"
             )
             database.execute(
@@ -170,9 +191,15 @@ def _build(target: Path, query: str, origin: str) -> None:
             )
         os.replace(building, target)
     except duckdb.Error as error:
-        raise CampaignError(f"The recipients' file {origin} cannot be read: {error}") from None
+        raise CampaignError(f"The recipients' file {origin} cannot be read: {_reason(error)}") from None
     finally:
         building.unlink(missing_ok=True)
+
+
+def _reason(error: duckdb.Error) -> str:
+    """Return what DuckDB says, without its advice about options that nobody can give here."""
+    told = str(error).partition("\nPossible fixes:")[0].partition("\n  file = ")[0]
+    return f"{' '.join(told.split())[:_LONGEST_REASON].rstrip('.')}."
 
 
 def _address_key(text: str) -> str:

@@ -16,7 +16,8 @@ class Message:
     """What every recipient gets, as Jinja2 templates over the columns of the list of recipients.
 
     Beside the columns, templates know `campaign`, `email` and `token`: text that stands for this
-    recipient of this campaign and tells nothing about either, for the link to unsubscribe.
+    recipient of this campaign, for the link to unsubscribe. Without *token_secret_variable* whoever knows
+    the address and the campaign's name can work it out: it is a name then, no proof.
 
     Args:
         sender: the From address, with or without a name: "Shop <news@shop.example>".
@@ -24,6 +25,9 @@ class Message:
         text_template: path of the template of the plain text; None for the one that is shipped.
         html_template: path of the template of the HTML; None for the one that is shipped.
         unsubscribe_url: template of an https: or mailto: address for List-Unsubscribe.
+        token_secret_variable: name of the environment variable with the secret that tokens are made with;
+            the secret itself is in no run config and no log. With it, a token is the first 32 hex digits of
+            HMAC-SHA256 over the campaign, a NUL, and the address in lower case.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -33,6 +37,7 @@ class Message:
     text_template: str | None = None
     html_template: str | None = None
     unsubscribe_url: str = "https://shop.example/unsubscribe/{{ token }}"
+    token_secret_variable: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

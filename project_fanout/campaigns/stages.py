@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -12,12 +12,19 @@ from typing import Annotated, Any
 from annotated_types import Ge, MinLen
 from sqlalchemy import make_url
 
+from project_fanout.campaigns.addresses import INVALID_ADDRESS
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.idle_senders import borrowed_sender
-from project_fanout.campaigns.message import TEMPLATES, Composer, Letter
-from project_fanout.campaigns.recipients import Recipient, RecipientList, read_rows
+from project_fanout.campaigns.message import Bodies, Composer, Letter
+from project_fanout.campaigns.recipients import (
+    Recipient,
+    RecipientList,
+    read_duplicates,
+    read_rows,
+    read_single_rows,
+)
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.settings import (
     DEFAULT_MESSAGE,
@@ -41,8 +48,8 @@ Campaign = Annotated[
 ]
 MessageParam = Annotated[
     Message,
-    "What is sent: sender, subject, text_template, html_template, unsubscribe_url. Templates are Jinja2 and know "
-    "the columns of the list.",
+    "What is sent: sender, subject, text_template, html_template, unsubscribe_url, "
+    "token_secret_variable. Templates are Jinja2 and know the columns of the list.",
 ]
 Deliver = Annotated[
     bool,
@@ -84,12 +91,15 @@ def prepare_email(
     path = unit.payload["recipients"]
     recipients = read_rows(path, page)
     folder = private_folder(Path(output_dir).expanduser().absolute()) / "spool"
-    prefix = _spool_prefix(path, campaign, message)
+    bodies = Bodies.of(message)
+    prefix = _spool_prefix(path, campaign, message, bodies)
+    composer = _composer(campaign, message, bodies)
+    chosen = _first_complete(path, recipients, composer)
     units = []
     for rows in page.split(batch_size):
         own = recipients[rows.first - page.first : rows.last - page.first + 1]
         spool = folder / f"{prefix}-{rows.key}.json"
-        write_batch(spool, _prepared(own, campaign, message))
+        write_batch(spool, _prepared(own, composer, chosen))
         units.append(Unit(rows.key, {"recipients": path, "spool": str(spool)}))
     return Fanout(units)
 
@@ -125,7 +135,10 @@ def send_email(
     spool = Path(unit.payload["spool"])
     batch = read_batch(spool)
     if batch is None:
-        batch = _prepared(read_rows(unit.payload["recipients"], RowRange.of_key(unit.key)), campaign, message)
+        path = unit.payload["recipients"]
+        recipients = read_rows(path, RowRange.of_key(unit.key))
+        composer = _composer(campaign, message, Bodies.of(message))
+        batch = _prepared(recipients, composer, _first_complete(path, recipients, composer))
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = _claims_url(destination, output_dir, ledger_url or os.environ.get(LEDGER_URL))
     with borrowed_sender(campaign, destination, url) as sender:
@@ -155,18 +168,19 @@ def _claims_url(destination: Destination, output_dir: str, given: str | None) ->
 
 
 @lru_cache(maxsize=4)
-def _composer(campaign: str, message: Message) -> Composer:
-    return Composer(campaign, message)
+def _composer(campaign: str, message: Message, bodies: Bodies) -> Composer:
+    return Composer(campaign, message, bodies)
 
 
-def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) -> Batch:
-    composer = _composer(campaign, message)
+def _prepared(recipients: Sequence[Recipient], composer: Composer, chosen: Mapping[int | None, int]) -> Batch:
+    """Return the letters to *recipients*, and what keeps the others from one; *chosen*: see `_first_complete`."""
     date = datetime.now(timezone.utc)
     letters: dict[str, Letter] = {}
     settled: list[Delivery] = []
     for each in recipients:
-        if each.duplicate_of is not None:
-            settled.append(_duplicate(each, each.duplicate_of))
+        first = chosen.get(each.duplicate_of)
+        if first is not None and first < each.row:
+            settled.append(_duplicate(each, first))
             continue
         try:
             letter = composer.compose(each, date)
@@ -174,7 +188,7 @@ def _prepared(recipients: Sequence[Recipient], campaign: str, message: Message) 
             settled.append(Delivery(each.row, each.email, "refused", error.reason, error.detail or None))
             continue
         if letter.key in letters:
-            # Two spellings of one address, such as a domain in Unicode and in ASCII.
+            # Two spellings that the list took for two addresses.
             settled.append(_duplicate(each, letters[letter.key].row))
             continue
         letters[letter.key] = letter
@@ -185,9 +199,40 @@ def _duplicate(recipient: Recipient, row: int) -> Delivery:
     return Delivery(recipient.row, recipient.email, "duplicate", "same address", f"as in row {row}")
 
 
-def _spool_prefix(path: str, campaign: str, message: Message) -> str:
+def _first_complete(path: str, recipients: Sequence[Recipient], composer: Composer) -> dict[int | None, int]:
+    """Return for each first row that one of *recipients* is a duplicate of which row gets the letter, if any does.
+
+    It is the first row with the address that a letter can be written from, so that a row with an empty
+    cell does not keep a complete one from it. It depends on the list and the message alone: all batches
+    that hold rows of one address agree.
+    """
+    firsts = {each.duplicate_of for each in recipients if each.duplicate_of is not None}
+    chosen: dict[int | None, int] = {}
+    if not firsts:
+        return chosen
+    incomplete: set[int] = set()
+    for each in read_single_rows(path, firsts):
+        reason = _reason_against(composer, each)
+        if reason is None:
+            chosen[each.row] = each.row
+        elif reason != INVALID_ADDRESS:  # which the others have in common with it
+            incomplete.add(each.row)
+    for each in read_duplicates(path, incomplete, recipients[-1].row) if incomplete else ():
+        if each.duplicate_of not in chosen and _reason_against(composer, each) is None:
+            chosen[each.duplicate_of] = each.row
+    return chosen
+
+
+def _reason_against(composer: Composer, recipient: Recipient) -> str | None:
+    """Return why no letter can be written to *recipient*, None if one can."""
+    try:
+        composer.compose(recipient, datetime.now(timezone.utc))
+    except UnfitRecipientError as error:
+        return error.reason
+    return None
+
+
+def _spool_prefix(path: str, campaign: str, message: Message, bodies: Bodies) -> str:
     """Return what tells this campaign's batches from those of others, and of other versions of it."""
-    digest = hashlib.sha256(repr((path, campaign, asdict(message))).encode())
-    for template, shipped in ((message.text_template, "letter.txt"), (message.html_template, "letter.html")):
-        digest.update((TEMPLATES / shipped if template is None else Path(template).expanduser()).read_bytes())
-    return digest.hexdigest()[:16]
+    parts = (path, campaign, asdict(message), asdict(bodies))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -29,12 +29,21 @@ def function_behind(function: Callable[..., Any]) -> Callable[..., Any]:
 def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the types of a function's parameters.
 
+    What it returns is nobody's business here, and may be a name that is imported under TYPE_CHECKING.
+
     Raises:
         FanoutDefinitionError: an annotation cannot be read.
     """
     behind = function_behind(function)
+    parameters = types.SimpleNamespace(
+        __annotations__={
+            name: each for name, each in getattr(behind, "__annotations__", {}).items() if name != "return"
+        },
+        __type_params__=getattr(behind, "__type_params__", ()),
+    )
+    names = getattr(inspect.unwrap(behind), "__globals__", {})
     try:
-        return typing.get_type_hints(behind, include_extras=True)
+        return typing.get_type_hints(parameters, globalns=names, include_extras=True)
     except (NameError, AttributeError, SyntaxError, TypeError) as error:
         raise FanoutDefinitionError(
             f"The annotations of {behind.__qualname__} cannot be read: {error}. Import what they name at "

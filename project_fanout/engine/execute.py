@@ -7,12 +7,13 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
 from project_fanout.engine.calls import UnitCall, UnitReply
-from project_fanout.engine.errors import FinalError
+from project_fanout.engine.errors import FanoutError, FinalError
 from project_fanout.engine.model import Fanout, Unit, UnitError, to_json
 
 #: Longest result, as JSON text, that a pool accepts unless told otherwise.
@@ -27,18 +28,21 @@ def execute(
     *,
     max_result_bytes: int = MAX_RESULT_BYTES,
     on_loaded: Callable[[], None] = lambda: None,
+    around: AbstractContextManager[object] | None = None,
     interruptible: bool = False,
     memory_limit_mb: int | None = None,
 ) -> UnitReply:
     """Run *call* in this thread and return what became of it: succeeded or failed, whatever is raised.
 
-    Crashed, if a memory limit is set and it has run into that: what is left of a process without memory
-    is not to be trusted with another call.
+    Crashed, if a memory limit is set and it has run into that, also where a library has made another
+    error of it: what is left of a process without memory is not to be trusted with another call.
 
     Args:
         call: the attempt to run.
         max_result_bytes: longest result, as JSON text, that is not refused.
         on_loaded: called when the stage has been imported, just before it runs.
+        around: what the stage runs in; entered when the stage has been imported, since what its module
+            does and logs on import is not the unit's.
         interruptible: let an interrupt of this process (KeyboardInterrupt and other exceptions that
             derive from BaseException alone, SystemExit excepted) pass instead of ending the unit as failed.
         memory_limit_mb: limit that this process has been given, in MiB, None without one.
@@ -46,19 +50,41 @@ def execute(
     started = time.perf_counter()
     try:
         stage = load_stage(call.stage, call.import_root)
-        on_loaded()
-        started = time.perf_counter()
-        result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
+        with around or nullcontext():
+            on_loaded()
+            started = time.perf_counter()
+            result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
         result_json, fanout = _encoded(result, max_result_bytes)
     except BaseException as error:
         if interruptible and not isinstance(error, (Exception, SystemExit, GeneratorExit)):
             raise
         seconds, problem = time.perf_counter() - started, described(error)
-        if memory_limit_mb is None or not isinstance(error, MemoryError):
+        if memory_limit_mb is None or not _is_out_of_memory(error):
             return UnitReply("failed", seconds, error=problem, final=isinstance(error, FinalError))
-        message = f"{problem.message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
+        message = with_memory_limit(problem.message, memory_limit_mb)
         return UnitReply("crashed", seconds, error=replace(problem, message=message))
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)
+
+
+def with_memory_limit(message: str, memory_limit_mb: int | None) -> str:
+    """Return *message* with the limit, in MiB, that the process had, which may be why."""
+    if memory_limit_mb is None:
+        return message
+    return f"{message} (memory_limit_mb of the pool is {memory_limit_mb})".strip()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether *error*, or one that it was made of, says that there is no more memory."""
+    seen: set[int] = set()
+    to_visit: list[BaseException | None] = [error]
+    while to_visit:
+        each = to_visit.pop()
+        if isinstance(each, MemoryError):
+            return True
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            to_visit += (each.__cause__, each.__context__)
+    return False
 
 
 def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:
@@ -96,14 +122,17 @@ def load_stage(name: str, import_root: str = "") -> Callable[..., Any]:
 def described(error: BaseException) -> UnitError:
     """Return *error* as text, whatever its class does when it is asked for some."""
     try:
-        kind = type(error)
-        name = (
-            kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        )
-        return UnitError(name, _clipped(_message(error)), _clipped(_traceback(error)))
+        return UnitError(_name(type(error)), _clipped(_message(error)), _clipped(_traceback(error)))
     except Exception as problem:  # nothing may come of describing an error
         # Out of memory or of stack again, or a class that lies about its name.
         return UnitError(type(error).__name__, f"the error could not be described: {type(problem).__name__}")
+
+
+def _name(kind: type[BaseException]) -> str:
+    """Return the class as a table shows it: of Python's own and of this package's the name says enough."""
+    if kind.__module__ == "builtins" or issubclass(kind, FanoutError):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _encoded(result: object, max_bytes: int) -> tuple[str | None, tuple[tuple[str, str], ...] | None]:

@@ -1,6 +1,6 @@
 """What a records function gives: checked as early as can be, and put into batches."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from project_fanout.engine.errors import InvalidRecordError, TooManyRecordsError
@@ -15,10 +15,10 @@ def checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
     records under `max_records`. A generator is checked as it goes, because waiting for its end would
     keep the first record from starting.
     """
-    if isinstance(found, (str, bytes, Record)) or not hasattr(found, "__iter__"):
+    if isinstance(found, (str, bytes, Record, Mapping)) or not hasattr(found, "__iter__"):
         raise InvalidRecordError(
-            f"The records function returned {found!r}, a {type(found).__name__}: return or yield "
-            "Record(key, units)."
+            f"The records function returned {found!r}, a {type(found).__name__}: return a list of "
+            "Record(key, units), or yield them."
         )
     checked = _checked_each(found)
     limit = policy.max_records
@@ -48,7 +48,8 @@ def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
             )
         if record.key in seen:
             raise InvalidRecordError(
-                f"There are two records with the key {record.key!r}: record keys are unique within a fan-out."
+                f"There are two records with the key {record.key!r}: record keys are unique within a fan-out. "
+                "Put into the key what tells the two apart, or give one record the units of both."
             )
         seen.add(record.key)
         yield record

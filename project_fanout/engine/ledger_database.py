@@ -53,7 +53,7 @@ class LedgerDatabase:
     """One database, opened; safe to use from many threads, and from many processes that each open it.
 
     Args:
-        url: an SQLAlchemy URL or the path of an SQLite file. SQLite and PostgreSQL are tested.
+        url: an SQLAlchemy URL or the path of an SQLite file, perhaps with `~`. SQLite and PostgreSQL are tested.
         create: make the folder, the file and the tables where they are missing.
         lock_timeout_s: seconds that a transaction waits for locks of others, and for a server that
             went away, before it is given up.
@@ -120,7 +120,10 @@ class LedgerDatabase:
             )
         if database.startswith("file:"):
             return
-        path = Path(database).absolute()
+        try:
+            path = Path(database).expanduser().absolute()
+        except RuntimeError as error:
+            raise LedgerError(f"Ledger {database}: {error} Name another place in {LEDGER_URL}.") from None
         self._url = self._url.set(database=str(path))
         if not create and not path.exists():
             raise LedgerError(f"There is no ledger {path}. Fan-outs make it, where {LEDGER_URL} names it.")

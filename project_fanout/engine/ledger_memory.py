@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from project_fanout.engine.calls import UnitReply
+from project_fanout.engine.job import Ended, Job
 from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerScope
 from project_fanout.engine.policy import Reuse
-from project_fanout.engine.runner import Ended, Job, StageRun
+from project_fanout.engine.runner import StageRun
 
 
 @dataclass(frozen=True, slots=True)

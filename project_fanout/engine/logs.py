@@ -2,36 +2,26 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from project_fanout.engine.calls import UnitCall, UnitLog
 
 _MAX_MESSAGE_CHARS = 1 << 16
 
 _root = logging.getLogger()
-_level_lock = threading.Lock()
-_levels: list[int] = []
+_lock = threading.Lock()
 _level_before = logging.NOTSET
 
 
-@contextmanager
 def relayed_logs(
     call: UnitCall, level: int, deliver: Callable[[UnitLog], None], *, only_this_thread: bool = False
-) -> Iterator[None]:
+) -> AbstractContextManager[object]:
     """Give *deliver* each record of *level* and up that is logged meanwhile, as a `UnitLog` of *call*.
 
     Afterwards the root logger has the handlers and the level that it had before.
     """
-    relay = _Relay(call, level, deliver, threading.get_ident() if only_this_thread else None)
-    _lower_root_level(level)
-    _root.addHandler(relay)
-    try:
-        yield
-    finally:
-        _root.removeHandler(relay)
-        _restore_root_level(level)
-        relay.close()
+    return _Relay(call, level, deliver, threading.get_ident() if only_this_thread else None)
 
 
 class _Relay(logging.Handler):
@@ -43,6 +33,14 @@ class _Relay(logging.Handler):
         self._deliver = deliver
         self._thread = thread
         self._delivering = threading.local()
+
+    # Not a generator with @contextmanager: that adds frames of its own to the traceback of a unit's error.
+    def __enter__(self) -> None:
+        _begin(self)
+
+    def __exit__(self, *_: object) -> None:
+        _end(self)
+        self.close()
 
     def emit(self, record: logging.LogRecord) -> None:
         # What *deliver* itself logs in this thread would come back here without end.
@@ -63,22 +61,49 @@ class _Relay(logging.Handler):
             self._delivering.now = False
 
 
-def _lower_root_level(level: int) -> None:
+class _Switchboard(logging.Handler):
+    """Hands each record to every relay that is active: the one handler that the root logger gets for them.
+
+    A handler per relay would lose records. `logging` walks the root's list of handlers while another
+    thread's unit ends and takes its own off that list, and the walk then passes over the one behind it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Replaced and never changed, so that a walk over it that has begun sees all of it.
+        self.relays: tuple[_Relay, ...] = ()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Hand *record* on without this handler's own lock: units of different threads need not wait."""
+        for relay in self.relays:
+            if record.levelno >= relay.level:
+                relay.handle(record)
+        return True
+
+
+_switchboard = _Switchboard()
+
+
+def _begin(relay: _Relay) -> None:
     global _level_before
-    with _level_lock:
-        if not _levels:
+    with _lock:
+        if not _switchboard.relays:
             _level_before = _root.level
-        _levels.append(level)
-        _set_root_level(min(_level_before, *_levels))
+            _root.addHandler(_switchboard)
+        _switchboard.relays = (*_switchboard.relays, relay)
+        _set_root_level()
 
 
-def _restore_root_level(level: int) -> None:
-    with _level_lock:
-        _levels.remove(level)
-        _set_root_level(min(_level_before, *_levels) if _levels else _level_before)
+def _end(relay: _Relay) -> None:
+    with _lock:
+        _switchboard.relays = tuple(each for each in _switchboard.relays if each is not relay)
+        _set_root_level()
+        if not _switchboard.relays:
+            _root.removeHandler(_switchboard)
 
 
-def _set_root_level(level: int) -> None:
+def _set_root_level() -> None:
+    level = min([_level_before, *(relay.level for relay in _switchboard.relays)])
     # setLevel empties the cache of every logger of the process, so it is called for a change only.
     if _root.level != level:
         _root.setLevel(level)

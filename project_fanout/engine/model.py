@@ -103,7 +103,7 @@ def checked_units(units: object, owner: str) -> tuple[Unit, ...]:
         if unit.key in seen:
             raise InvalidRecordError(
                 f"The units of {owner} hold the key {unit.key!r} twice: unit keys are unique within "
-                "a record and stage."
+                "a record and stage. Put into the key what tells the two apart."
             )
         seen.add(unit.key)
     return checked
@@ -208,6 +208,11 @@ def _not_json(value: object, path: str, depth: int = 0) -> str | None:
         return f"{path} is {value!r}, which is not JSON; use None or text"
     if value is None or isinstance(value, (str, int, float, bool)):
         return None
+    if isinstance(value, (Unit, Fanout)):
+        return (
+            f"{path} is a {type(value).__name__}, which is not JSON; to give units to the next stage, "
+            "return Fanout([Unit(key, payload), ...]) with nothing around it"
+        )
     return (
         f"{path} is a {type(value).__name__}, which is not JSON; use text, numbers, booleans, None, "
         "lists and dicts"

@@ -3,6 +3,8 @@
 Needs pydantic, so no pool worker imports it: params are read and coerced in the run's process.
 """
 
+import copy
+import dataclasses
 import inspect
 import json
 import typing
@@ -11,8 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from project_fanout.engine.annotations import (
     annotations_of,
@@ -75,7 +76,12 @@ class Param:
 
     def to_json(self, value: object) -> Any:
         """Return *value*, which is of this param's type, as JSON, for the run config."""
-        return self._adapter.dump_python(value, mode="json")
+        return self._adapter.dump_python(_in_order(value), mode="json", warnings=False)
+
+    def is_default(self, value: object) -> bool:
+        """Tell whether *value* is what the run config shows as this param's default."""
+        shown = None if self.default is None else self.to_json(self.default)
+        return json.dumps(value, default=repr) == json.dumps(shown)
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
@@ -138,15 +144,17 @@ class Params:
         ]
         read: dict[str, Any] = {}
         for param in self:
-            if param.name in values:
+            given = param.name in values
+            if not param.required and (not given or param.is_default(values[param.name])):
+                # Not what JSON has made of it, and a copy, so that no run changes it for the next one.
+                read[param.name] = copy.deepcopy(param.default)
+            elif given:
                 try:
                     read[param.name] = param.coerce(values[param.name])
                 except InvalidParamsError as error:
                     problems.append(str(error))
-            elif param.required:
-                problems.append(f"{param.name} is missing, accepted: {param.accepted}")
             else:
-                read[param.name] = param.default
+                problems.append(f"{param.name} is missing, accepted: {param.accepted}")
         if problems:
             raise InvalidParamsError("; ".join(problems) + ".")
         return read
@@ -189,6 +197,25 @@ class Params:
         )
 
 
+def _in_order(value: Any) -> Any:
+    """Return *value* with the sets in it as lists in an order that no hash seed changes."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_in_order, value), key=repr)
+    if isinstance(value, dict):
+        return {key: _in_order(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return [_in_order(each) for each in value]
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return value.model_copy(update={name: _in_order(getattr(value, name)) for name in fields})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        copied = copy.copy(value)
+        for field in dataclasses.fields(value):
+            object.__setattr__(copied, field.name, _in_order(getattr(value, field.name)))
+        return copied
+    return value
+
+
 def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[Param]:
     hints = annotations_of(function)
     behind = function_behind(function)
@@ -202,7 +229,7 @@ def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[P
                 adapter = TypeAdapter(annotation)
                 if parameter.default is not REQUIRED:
                     adapter.dump_python(parameter.default, mode="json", warnings=False)
-            except (PydanticUserError, PydanticSerializationError) as error:
+            except (PydanticUserError, ValueError) as error:
                 shown = _shown(parameter.name, type_in_words(annotation), parameter.default)
                 raise FanoutDefinitionError(
                     f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "

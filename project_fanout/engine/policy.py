@@ -66,7 +66,8 @@ class FanoutPolicy:
     )
     fail_fast: bool = _setting(
         default=False,
-        description="Stop handing out units of a record once max_failed_ratio is out of its reach.",
+        description="Stop handing out units once max_failed_ratio is out of reach. Above 0 that is known only "
+        "with a single stage, in the run and process that found the records.",
     )
     records_per_step: int = _setting(
         1, "Records that share one mapped step; more than 1 for very small records.", ge=1

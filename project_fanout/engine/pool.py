@@ -2,9 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.closing import Closing
@@ -32,6 +33,8 @@ class InlinePool(Closing):
         self._max_result_bytes = max_result_bytes
         self._log_level = log_level
         self._closed = False
+        self._changed = threading.Condition()
+        self._in_work: Counter[str] = Counter()
 
     @property
     def workers(self) -> int:
@@ -44,31 +47,50 @@ class InlinePool(Closing):
         Raises:
             PoolClosedError: the pool has been closed.
         """
-        if self._closed:
-            raise PoolClosedError(
-                f"Unit {call.unit_key!r} was handed to a pool that has been closed: submit inside the pool's "
-                "`with` block, or make a new pool."
-            )
         future: Future[UnitReply] = Future()
         future.set_running_or_notify_cancel()
-        future.set_result(self._reply(call, on_log))
+        with self._turn(call):
+            future.set_result(self._reply(call, on_log))
         return future
 
     def close(self) -> None:
-        """Refuse further calls; there is nothing to wait for."""
-        self._closed = True
+        """Refuse further calls and those that wait for their turn; those in work go on."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @contextmanager
+    def _turn(self, call: UnitCall) -> Iterator[None]:
+        """Wait until the budget of *call* has room, and take a place in it for the length of the block."""
+
+        def may_begin() -> bool:
+            return (
+                self._closed or call.max_in_flight is None or self._in_work[call.budget] < call.max_in_flight
+            )
+
+        with self._changed:
+            self._changed.wait_for(may_begin)
+            if self._closed:
+                raise PoolClosedError(
+                    f"Unit {call.unit_key!r} was handed to a pool that has been closed: submit inside the "
+                    "pool's `with` block, or make a new pool."
+                )
+            self._in_work[call.budget] += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_work[call.budget] -= 1
+                self._changed.notify_all()
 
     def _reply(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None) -> UnitReply:
-        relaying = (
-            relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else nullcontext()
+        reply = execute(
+            call,
+            max_result_bytes=self._max_result_bytes,
+            around=relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else None,
+            # Signals reach the main thread only: in any other it is the unit that raised.
+            interruptible=threading.current_thread() is threading.main_thread(),
         )
-        with relaying:
-            reply = execute(
-                call,
-                max_result_bytes=self._max_result_bytes,
-                # Signals reach the main thread only: in any other it is the unit that raised.
-                interruptible=threading.current_thread() is threading.main_thread(),
-            )
         if call.timeout_s is None or reply.seconds <= call.timeout_s:
             return reply
         message = (

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections import defaultdict
-from contextlib import nullcontext
 from typing import Any
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitReply
@@ -31,15 +30,14 @@ def run_unit(
         max_result_bytes: longest result, as JSON text, that is not refused.
     """
     logs = _Logs(call)
-    relaying = relayed_logs(call, log_level, logs.add) if log_level is not None else nullcontext()
     if starts is not None:
         starts.note_pickup.remote(number)
-    with relaying:
-        reply = execute(
-            call,
-            max_result_bytes=max_result_bytes,
-            on_loaded=(lambda: starts.note_loaded.remote(number)) if starts is not None else lambda: None,
-        )
+    reply = execute(
+        call,
+        max_result_bytes=max_result_bytes,
+        on_loaded=(lambda: starts.note_loaded.remote(number)) if starts is not None else lambda: None,
+        around=relayed_logs(call, log_level, logs.add) if log_level is not None else None,
+    )
     return reply, logs.taken()
 
 

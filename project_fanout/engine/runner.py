@@ -6,7 +6,6 @@ import math
 import pickle
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
@@ -15,75 +14,15 @@ from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
 from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
-from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
+from project_fanout.engine.errors import PoolClosedError
+from project_fanout.engine.job import Ended, Job
 from project_fanout.engine.ledger_entry import unit_fingerprint
-from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitError, UnitOutcome, to_json
-from project_fanout.engine.plan import Plan
+from project_fanout.engine.model import Unit, UnitError, UnitOutcome, to_json
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
+from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A record on its way through the stages.
-
-    Args:
-        record_key: the record's key.
-        leaves: in row order, the units that the next stage takes and the outcomes of those that
-            have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
-        plan: the record's own stages, params and policy, None for those of the asset.
-        run_id: the run that took it this far, "" before the first stage.
-    """
-
-    record_key: str
-    leaves: tuple[Unit | UnitOutcome, ...]
-    plan: Plan | None = None
-    run_id: str = ""
-
-    @classmethod
-    def of(cls, record: Record) -> "Progress":
-        """Return a record before its first stage."""
-        return cls(record.key, tuple(record.units), record.plan)
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether every unit has ended with success."""
-        return all(isinstance(leaf, UnitOutcome) and leaf.succeeded for leaf in self.leaves)
-
-    @property
-    def waiting(self) -> tuple[Unit, ...]:
-        """The units that the next stage takes."""
-        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Unit))
-
-    @property
-    def outcome(self) -> RecordOutcome:
-        """What is known of the record: its units that have ended."""
-        return RecordOutcome(
-            self.record_key, tuple(leaf for leaf in self.leaves if isinstance(leaf, UnitOutcome))
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a unit ended: its last reply, after how many attempts, and their seconds together."""
-
-    reply: UnitReply
-    attempts: int
-    seconds: float
-
-
-@dataclass(slots=True)
-class Job:
-    """One unit in the hand of a step."""
-
-    record_key: str
-    unit: Unit
-    payload_json: str
-    fingerprint: str
-    attempts: int = 0
-    seconds: float = 0.0
-    ended: Ended | None = None
+from project_fanout.engine.unit_queue import UnitQueue
 
 
 class Memory(Protocol):
@@ -134,7 +73,6 @@ class StageRun:
         """Run the stage on every waiting unit of *records* and return the records one stage further.
 
         Raises:
-            InvalidRecordError: a unit's payload is not JSON; before the first unit is handed out.
             PoolClosedError: the pool was closed meanwhile, as it is when the run is cancelled.
             LedgerError: an outcome could not be kept.
         """
@@ -142,7 +80,7 @@ class StageRun:
         jobs = [self._job(record.record_key, unit) for record in before for unit in record.waiting]
         if self.memory is not None:
             for job, ended in self.memory.recall(self, jobs):
-                job.ended = ended
+                job.ended, job.reused = ended, True
         with self.tally.record_in_progress():
             _Hand(self, [job for job in jobs if job.ended is None]).play()
         in_order = iter(jobs)
@@ -163,10 +101,7 @@ class StageRun:
         )
 
     def _job(self, record_key: str, unit: Unit) -> Job:
-        try:
-            payload_json = to_json(unit.payload, "payload")
-        except TypeError as error:
-            raise InvalidRecordError(f"Unit {unit.key!r} of record {record_key!r}: {error}") from None
+        payload_json = to_json(unit.payload, "payload")
         fingerprint = unit_fingerprint(self.stage.reference, payload_json, self.params_json)
         return Job(record_key, unit, payload_json, fingerprint)
 
@@ -174,6 +109,7 @@ class StageRun:
         """Put what became of a record's units in their places, children where their parent was."""
         leaves: list[Unit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
+        seconds, reused = record.seconds, record.reused
         for leaf in record.leaves:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
@@ -183,7 +119,9 @@ class StageRun:
                 leaves.append(leaf)
             else:
                 leaves.extend(self._children(job, job.ended, parent_of))
-        return replace(record, leaves=tuple(leaves))
+                seconds += job.ended.seconds
+                reused += job.reused
+        return replace(record, leaves=tuple(leaves), seconds=seconds, reused=reused)
 
     def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
         reply = ended.reply
@@ -228,13 +166,14 @@ class _Hand:
 
     run: StageRun
     jobs: Sequence[Job]
-    _waiting: deque[Job] = field(init=False)
-    _retries: list[tuple[float, int, Job, UnitReply]] = field(default_factory=list)
+    _waiting: UnitQueue = field(init=False)
+    _retries: list[tuple[float, int, Job]] = field(default_factory=list)
     _news: "SimpleQueue[UnitLog | tuple[Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
-    _in_pool: int = 0
+    _in_pool: dict[int, "Future[UnitReply]"] = field(default_factory=dict)
+    _stopped: bool = False
 
     def __post_init__(self) -> None:
-        self._waiting = deque(self.jobs)
+        self._waiting = UnitQueue(self.jobs, one_per_record=self.run.policy.strategy == "sequential")
 
     def play(self) -> None:
         """Return when every unit has its last reply, or `fail_fast` keeps the rest from being handed out."""
@@ -252,34 +191,53 @@ class _Hand:
                 f"The pool was closed while stage {self.run.stage.name} ran, as it is when "
                 "its run is cancelled."
             ) from None
+        finally:
+            # A step that gives up, say because the ledger cannot be written, leaves no work behind.
+            self._take_back()
 
     def _hand_out(self, params: bytes) -> None:
-        if self.run.policy.fail_fast and self.run.tally.out_of_reach(self.run.policy.max_failed_ratio):
-            self._waiting.clear()
-            while self._retries:
-                _, _, job, reply = self._retries.pop()
-                self._end(job, reply)
-            return
         now = time.monotonic()
         while self._retries and self._retries[0][0] <= now:
-            self._waiting.appendleft(heapq.heappop(self._retries)[2])
-        while self._waiting and self._in_pool < self._window():
-            job = self._waiting.popleft()
+            self._waiting.put_first(heapq.heappop(self._retries)[2])
+        while not self._stop() and len(self._in_pool) < self._window():
+            if (job := self._waiting.take()) is None:
+                return
             job.attempts += 1
-            self._in_pool += 1
             on_log = self._news.put if self.run.on_log else None
             future = self.run.pool.submit(self.run.call(job, params), on_log)
+            self._in_pool[id(job)] = future
             future.add_done_callback(partial(self._note, job))
+            while future.done() and not self._news.empty():
+                # An inline pool has run it: it is kept, and counts, before the next one starts.
+                self._take_news()
 
     def _note(self, job: Job, done: "Future[UnitReply]") -> None:
         self._news.put((job, done))
 
+    def _stop(self) -> bool:
+        """Return whether `fail_fast` ends the hand-out; if so, end what has failed and take back the rest."""
+        if not (self.run.policy.fail_fast and self.run.tally.out_of_reach(self.run.policy.max_failed_ratio)):
+            return False
+        self._stopped = True
+        for job in [*self._waiting.drain(), *(retry[2] for retry in self._retries)]:
+            self._give_up(job)
+        self._retries.clear()
+        self._take_back()
+        return True
+
+    def _take_back(self) -> None:
+        """Cancel what no worker has begun with."""
+        for future in list(self._in_pool.values()):
+            future.cancel()
+
+    def _give_up(self, job: Job) -> None:
+        """End a unit whose next attempt is not made; one that has had none stays as it is."""
+        if job.last is not None:
+            self._end(job, job.last)
+
     def _window(self) -> float:
         """How many units this step may have in the pool."""
-        strategy = self.run.policy.strategy
-        if strategy == "sequential":
-            return 1
-        if strategy == "parallel":
+        if self.run.policy.strategy != "auto":
             return math.inf
         # Two for each worker keep it busy while a reply travels; more would let one record hold up others.
         return max(1, math.ceil(2 * self.run.pool.workers / self.run.tally.records_in_progress))
@@ -295,8 +253,13 @@ class _Hand:
                 self.run.on_log(news)
             return
         job, future = news
-        self._in_pool -= 1
-        self._settle(job, future.result())
+        del self._in_pool[id(job)]
+        self._waiting.release(job)
+        if self._stopped and future.cancelled():
+            job.attempts -= 1
+            self._give_up(job)
+        else:
+            self._settle(job, future.result())
 
     def _settle(self, job: Job, reply: UnitReply) -> None:
         job.seconds += reply.seconds
@@ -308,7 +271,8 @@ class _Hand:
         elif reply.status != "succeeded" and not reply.final and job.attempts < self.run.policy.max_attempts:
             delay = min(self.run.policy.retry_delay_s * 2 ** (job.attempts - 1), LONGEST_DELAY_S)
             due = time.monotonic() + delay * random.uniform(0.5, 1.5)
-            heapq.heappush(self._retries, (due, id(job), job, reply))
+            job.last = reply
+            heapq.heappush(self._retries, (due, id(job), job))
             return
         self._end(job, reply)
 

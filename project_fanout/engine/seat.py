@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from project_fanout.engine.backlog import Job
 from project_fanout.engine.calls import UnitLog, UnitReply
+from project_fanout.engine.execute import with_memory_limit
 from project_fanout.engine.model import UnitError
 from project_fanout.engine.worker_process import Guard, WorkerProcess, described_exit
 
@@ -30,6 +31,8 @@ _LONGEST_START_S = 60.0
 _LONGEST_PICKUP_S = 10.0
 # A call is crashed for good after so many workers died before they could start it.
 _MOST_RETURNS = 3
+# A process that ends closes its files first: so long it has for the rest, so that its status is its own.
+_LAST_MOMENT_S = 0.2
 # What surely fits into the socket's buffer, so that handing it to a busy worker does not block.
 _AHEAD_BYTES = 1 << 15
 
@@ -88,7 +91,7 @@ class Seat:
                     self._take_ahead()
                 self._follow()
             except EOFError:
-                self._bury()
+                self._bury(problem=self._why_alive())
             except Exception as error:
                 # A thread of the pool that ended here would take a worker's place with it, unseen.
                 _logger.exception("A worker of the pool is replaced because of an unexpected error.")
@@ -179,17 +182,20 @@ class Seat:
 
         Args:
             overdue: the call that it is killed for.
-            problem: what has gone wrong, if it is not the worker.
+            problem: what has gone wrong, if it is not the worker's own death.
         """
         worker, self._worker = self._worker, None
         started, since = 0, 0.0
         if worker is not None:
             status = worker.kill()
-            problem = problem or f"worker {worker.pid} died: {described_exit(status)}"
             self._heed_last_words(worker)
             started, since = worker.board.started, worker.board.counts_from
             worker.close()
-        if self._jobs and 0 < self._jobs[0].number <= started:
+        in_unit = bool(self._jobs) and 0 < self._jobs[0].number <= started
+        if worker is not None and not problem:
+            exit_text = f"worker {worker.pid} died: {described_exit(status, in_unit=in_unit)}"
+            problem = with_memory_limit(exit_text, self._settings["memory_limit_mb"])
+        if in_unit:
             job, seconds = self._jobs[0], max(0.0, time.monotonic() - since)
             if self._desk.closed:
                 self._end(None)
@@ -208,6 +214,12 @@ class Seat:
                 )
                 self._end(UnitReply("crashed", 0.0, error=UnitError("WorkerCrashed", message)))
         self._put_all_back()
+
+    def _why_alive(self) -> str:
+        """Say why the worker whose socket has ended has to be killed, "" if it is ending by itself."""
+        if self._worker is None or self._worker.ends_within(_LAST_MOMENT_S):
+            return ""
+        return f"worker {self._worker.pid} closed its connection to the pool, and has been killed for that"
 
     def _put_all_back(self) -> None:
         while self._jobs:

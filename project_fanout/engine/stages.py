@@ -68,9 +68,9 @@ def describe_stage(function: object) -> Stage:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: a worker process cannot import the script itself. {remedy}"
         )
-    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+    if kind := _kind_without_result(function):
         raise FanoutDefinitionError(
-            f"{reference} is not a stage: it is a {_kind(function)}, so calling it gives no result. {remedy}"
+            f"{reference} is not a stage: it is {kind}, so calling it gives no result. {remedy}"
         )
     try:
         found = _find(function.__module__, function.__qualname__)
@@ -99,8 +99,12 @@ def _import_root(module: str) -> str:
     return str(path.parents[depth])
 
 
-def _kind(function: Callable[..., Any]) -> str:
-    return "coroutine function" if inspect.iscoroutinefunction(function) else "generator function"
+def _kind_without_result(function: Callable[..., Any]) -> str:
+    if inspect.iscoroutinefunction(function):
+        return "a coroutine function"
+    if inspect.isasyncgenfunction(function):
+        return "an asynchronous generator function"
+    return "a generator function" if inspect.isgeneratorfunction(function) else ""
 
 
 def _find(module: str, qualname: str) -> object:

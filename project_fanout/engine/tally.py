@@ -32,7 +32,7 @@ class Tally:
         with self._lock:
             if self._total is None:
                 return max_failed_ratio == 0 and self._failed > 0
-            return self._failed > max_failed_ratio * self._total
+            return self._total > 0 and self._failed / self._total > max_failed_ratio
 
     @contextmanager
     def record_in_progress(self) -> Iterator[None]:

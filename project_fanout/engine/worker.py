@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ _IMPORT_GRACE_S = 60.0
 def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     """Serve calls from the socket until the pool closes it."""
     settings: dict[str, Any] = json.loads(settings_json)
-    faulthandler.enable()
+    if sys.stderr is not None:  # closed, as `2>&-` does
+        faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -74,14 +75,13 @@ class _Worker:
         def relay(log: UnitLog) -> None:
             self._send((number, log))
 
-        relaying = relayed_logs(call, self._settings["log_level"], relay) if wants_logs else nullcontext()
-        with relaying:
-            reply = execute(
-                call,
-                max_result_bytes=self._settings["max_result_bytes"],
-                on_loaded=self._board.count_from_now,
-                memory_limit_mb=self._settings["memory_limit_mb"],
-            )
+        reply = execute(
+            call,
+            max_result_bytes=self._settings["max_result_bytes"],
+            on_loaded=self._board.count_from_now,
+            around=relayed_logs(call, self._settings["log_level"], relay) if wants_logs else None,
+            memory_limit_mb=self._settings["memory_limit_mb"],
+        )
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()

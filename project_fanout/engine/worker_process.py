@@ -1,5 +1,6 @@
 """Start, feed, kill and bury the processes of a `ProcessPool`, seen from the pool."""
 
+import fcntl
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ _BOOTSTRAP = (
 _OUR_ROOT = str(Path(reaper.__file__).resolve().parents[2])
 # Room for keys, an error and its traceback beside the result.
 _MESSAGE_OVERHEAD_BYTES = 1 << 20
+_CAN_WATCH = hasattr(os, "waitid")
+# A process ends within a millisecond or so after its files have been closed.
+_LOOK_AGAIN_S = 0.001
 
 
 class Guard:
@@ -98,7 +103,8 @@ class WorkerProcess:
     def __init__(self, guard: Guard, settings: dict[str, Any]) -> None:
         self._guard = guard
         ours, theirs = socket.socketpair()
-        board_fd = Board.create_file()
+        theirs = socket.socket(fileno=_above_standard_streams(theirs.detach()))
+        board_fd = _above_standard_streams(Board.create_file())
         try:
             self._channel = Channel(ours, settings["max_result_bytes"] + _MESSAGE_OVERHEAD_BYTES)
             self.board = Board(board_fd)
@@ -158,6 +164,18 @@ class WorkerProcess:
                 raise EOFError("the worker is dead")
         return message
 
+    def ends_within(self, timeout_s: float) -> bool:
+        """Wait for the end of the worker, *timeout_s* at most; return False if it lives on.
+
+        Where a process cannot be watched without being reaped (macOS before Python 3.13), return True at once.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while _CAN_WATCH and not self._process_has_ended():
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
     def kill(self) -> int:
         """Kill the worker and all below it; return its exit status, negative for a signal.
 
@@ -173,16 +191,37 @@ class WorkerProcess:
 
     def _process_has_ended(self) -> bool:
         # Without reaping it: its id, which is that of its process group, must not go to another process yet.
-        if not hasattr(os, "waitid"):
+        if not _CAN_WATCH:
             return False
         flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, flags) is not None
 
 
-def described_exit(status: int) -> str:
-    """Say how a worker ended and what probably made it, from its exit status (negative for a signal)."""
+def _above_standard_streams(fd: int) -> int:
+    """Return *fd* as a number that is none of 0, 1 and 2, which it may be where those are closed.
+
+    A worker would take it for its standard output, and what units print would be messages to the pool.
+    """
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
+
+
+def described_exit(status: int, *, in_unit: bool) -> str:
+    """Say how a worker ended and what probably made it.
+
+    Args:
+        status: its exit status, negative for a signal.
+        in_unit: whether it had begun with the call that it is answered for.
+    """
     if status >= 0:
-        return f"exit code {status}; the unit, or native code in it, ended the process, as os._exit does"
+        cause = (
+            "the unit, or native code in it, ended the process, as os._exit does"
+            if in_unit
+            else "see stderr for its error"
+        )
+        return f"exit code {status}; {cause}"
     try:
         name = signal.Signals(-status).name
     except ValueError:

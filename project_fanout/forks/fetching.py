@@ -2,6 +2,7 @@
 
 import functools
 import http.client
+import re
 import socket
 import threading
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from typing_extensions import Self
 
@@ -20,6 +21,8 @@ from project_fanout.engine.errors import FanoutError
 _PORTS = {"http": 80, "https": 443}
 SCHEMES = tuple(_PORTS)
 _CHUNK = 64 * 1024
+_CREDENTIALS = re.compile(r"//[^/?#\s]*@")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class FileLocationError(FanoutError):
@@ -61,10 +64,18 @@ def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
         FileLocationError: the host is not allowed, it redirects to another host, it does not answer with
             the file, or the file is too large or too slow.
     """
-    _check(url, remote)
+    parts = _check(url, remote)
     deadline = _Deadline(time.monotonic() + remote.timeout_s)
     try:
-        with deadline, _opener(remote, deadline).open(url, timeout=remote.timeout_s) as response:
+        with (
+            deadline,
+            _opener(remote, deadline).open(_in_ascii(url, parts), timeout=remote.timeout_s) as response,
+        ):
+            if response.status != http.HTTPStatus.OK:
+                # A part of a file, or none: each of them reads like a whole one.
+                raise FileLocationError(
+                    f"{url!r} was answered with {response.status} {response.reason}, accepted: 200."
+                )
             length = response.headers.get("Content-Length", "")
             if length.isdigit() and int(length) > remote.max_bytes:
                 raise FileLocationError(_too_large(url, remote, f"{int(length):,}"))
@@ -80,7 +91,7 @@ def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
         if deadline.passed or isinstance(error, TimeoutError):
             raise FileLocationError(_too_slow(url, remote)) from None
         reason = getattr(error, "reason", None) or error
-        raise FileLocationError(f"{url!r} cannot be fetched: {reason}.") from None
+        raise FileLocationError(f"{url!r} cannot be fetched: {_without_credentials(str(reason))}.") from None
 
 
 def _copy(response: Any, url: str, remote: RemoteFiles, target: Path) -> int:
@@ -102,12 +113,25 @@ def _too_slow(url: str, remote: RemoteFiles) -> str:
     return f"{url!r} took longer than timeout_s, {remote.timeout_s:g} s."
 
 
+def _without_credentials(text: str) -> str:
+    """Return *text* without the user name and password of any URL in it."""
+    return _CREDENTIALS.sub("//", text)
+
+
+def _in_ascii(url: str, parts: SplitResult) -> str:
+    """Return *url* as it is sent: other letters in path and query as the percent codes of their UTF-8."""
+    if url.isascii():
+        return url
+    path, query = (_NOT_ASCII.sub(lambda match: quote(match[0]), each) for each in (parts.path, parts.query))
+    return parts._replace(path=path, query=query).geturl()
+
+
 def _check(url: str, remote: RemoteFiles) -> SplitResult:
     try:
         parts = urlsplit(url)
         allowed = parts.scheme in _PORTS and remote.allows(parts)
     except ValueError as error:
-        raise FileLocationError(f"{url!r} is not a URL: {error}.") from None
+        raise FileLocationError(f"{_without_credentials(url)!r} is not a URL: {error}.") from None
     if parts.username is not None or parts.password is not None:
         raise FileLocationError(
             f"The location at {parts.hostname!r} holds a user name or password, which the run would keep."
@@ -149,7 +173,8 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         old, new = urlsplit(url), urlsplit(new_url)
         if new.hostname != old.hostname or (old.scheme, new.scheme) == ("https", "http"):
             raise FileLocationError(
-                f"{url!r} redirects to {new_url!r}: a redirect has to stay on the host, and on https."
+                f"{url!r} redirects to {_without_credentials(new_url)!r}: a redirect has to stay on the host, and on "
+                "https."
             )
         _check(new_url, self._remote)
 

@@ -16,7 +16,7 @@ from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress
+from project_fanout.engine.progress import Progress
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.fork_config import POLICY, SHARED, ForkRunConfig, as_given, check_policy
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
@@ -144,7 +144,7 @@ def build_fork_asset(
     where = f"build_fork_asset({name!r})"
     policy = policy or FanoutPolicy()
     try:
-        upstream = upstream_of(tasks, ins or {}, partitions_def)
+        upstream = upstream_of(tasks, ins or {}, partitions_def, options.get("backfill_policy"))
         check_policy(policy)
         registry, own = _read_params(actions, tasks, dict(params or {}), frozenset(resources or {}))
     except FanoutDefinitionError as error:

@@ -1,18 +1,21 @@
 """Job requests: an action, its payload, what it fans out over, and the actions that follow."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-from project_fanout.engine.errors import FanoutError, InvalidParamsError
-from project_fanout.engine.model import Record, Unit
+from project_fanout.engine.errors import FanoutError, InvalidParamsError, InvalidRecordError
+from project_fanout.engine.model import Record, Unit, checked_key, to_json
 from project_fanout.engine.plan import Plan, PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
 
-_RANGE = re.compile(r"range\(\s*(-?\d+)\s*,\s*(-?\d+)\s*\)")
+#: Most tasks of a request's first job: each is a step, and Dagster keeps several events of every step.
+MOST_TASKS = 100_000
+
+_RANGE = re.compile(r"range\(\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*\)")
 _FOREACH = re.compile(r"foreach\((.*)\)", re.DOTALL)
 _ACCEPTED = "accepted: range(first, last) with both included, {foreach: [item, ...]}, or a list"
 
@@ -38,16 +41,17 @@ def read_text(text: str) -> dict[str, Any]:
     return request
 
 
-def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPolicy) -> tuple[Record, ...]:
-    """Return one record per task of *request*, with the stages of all its actions, none if it is empty.
+def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPolicy) -> Iterator[Record]:
+    """Check *request* and return an iterator over a record per task, with the stages of all its actions.
 
     The payload's values are the inputs of the actions, each action's those that it has. A task's unit has the
     item as its payload, and the item as text as its key.
 
     Args:
-        request: `action`, `payload`, `fanout`, `next_actions`, or `action_chain` instead of first and last.
+        request: `action` (one name, or several as a chain), `payload`, `fanout`, `next_actions`, or
+            `action_chain` instead of first and last. An empty request has no tasks.
         actions: what it may name.
-        policy: how its tasks run.
+        policy: how its tasks run; its max_records, or else `MOST_TASKS`, is checked before any is made.
 
     Raises:
         InvalidRequestError: names all problems.
@@ -56,25 +60,27 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
     problems: list[str] = []
     names = _chain(given, problems)
     payload = _payload(given.get("payload", {}), problems)
-    items = _items(given["fanout"], problems) if "fanout" in given else [None]
+    items = _items(given["fanout"], policy, problems) if "fanout" in given else [None]
     stages = _stages(names, payload, actions, problems)
     if given and not names and not problems:
         problems.append("action is missing: name one, or give action_chain")
     if problems:
         raise InvalidRequestError("; ".join(problems) + ".")
     if not given:
-        return ()
+        return iter(())
     plan = Plan(tuple(stages), policy)
-    return tuple(Record(f"task_{key}", [Unit(key, item)], plan) for key, item in _keyed(items))
+    return (Record(f"task_{key}", [Unit(key, item)], plan) for key, item in _keyed(items))
 
 
 def _chain(given: Mapping[str, Any], problems: list[str]) -> list[str]:
     chain = given.get("action_chain")
     if chain is not None and ("action" in given or "next_actions" in given):
         problems.append("action_chain is given beside action or next_actions: it stands for both")
+    if "next_actions" in given and "action" not in given:
+        problems.append("next_actions is given without action: name the first action, or give action_chain")
     if chain is None:
-        first = [given["action"]] if "action" in given else []
-        following = given.get("next_actions", [])
+        first, following = given.get("action", []), given.get("next_actions", [])
+        first = first if isinstance(first, (list, tuple)) else [first]
         chain = [*first, *following] if isinstance(following, (list, tuple)) else following
     if (
         isinstance(chain, str)
@@ -98,18 +104,53 @@ def _payload(payload: Any, problems: list[str]) -> Mapping[str, Any]:
     return {}
 
 
-def _items(fanout: Any, problems: list[str]) -> Sequence[Any]:
+def _items(fanout: Any, policy: FanoutPolicy, problems: list[str]) -> Sequence[Any]:
     """Return what the first action is run for, one task each."""
+    if isinstance(fanout, str) and (match := _RANGE.fullmatch(fanout.strip())):
+        return _range(int(match[1]), int(match[2]), policy, problems)
+    given = fanout
     if isinstance(fanout, Mapping) and set(fanout) == {"foreach"}:
-        fanout = fanout["foreach"]
-    elif isinstance(fanout, str) and (match := _RANGE.fullmatch(fanout.strip())):
-        return range(int(match[1]), int(match[2]) + 1)
+        given = fanout["foreach"]
     elif isinstance(fanout, str) and (match := _FOREACH.fullmatch(fanout.strip())):
-        fanout = _yaml(f"[{match[1]}]")
-    if isinstance(fanout, (list, tuple)):
-        return fanout
-    problems.append(f"fanout is {fanout!r}, {_ACCEPTED}")
-    return []
+        try:
+            given = _yaml(f"[{match[1]}]")
+        except InvalidRequestError as error:
+            problems.append(str(error))
+            return []
+    if not isinstance(given, (list, tuple)):
+        problems.append(f"fanout is {fanout!r}, {_ACCEPTED}")
+        return []
+    if not _few_enough(len(given), "a list", policy, problems):
+        return []
+    try:
+        to_json(given, "fanout")
+        for key, _ in _keyed(given):
+            checked_key(key, "task")
+    except (TypeError, InvalidRecordError) as error:
+        problems.append(str(error).removesuffix("."))
+        return []
+    return given
+
+
+def _range(first: int, last: int, policy: FanoutPolicy, problems: list[str]) -> range:
+    what = f"range({first}, {last})"
+    if first > last:
+        problems.append(
+            f"fanout is {what}, which has no number: both ends count, and the first is the lower one"
+        )
+    elif _few_enough(last - first + 1, what, policy, problems):
+        return range(first, last + 1)
+    return range(0)
+
+
+def _few_enough(count: int, what: str, policy: FanoutPolicy, problems: list[str]) -> bool:
+    """Tell whether a request may have *count* tasks, before any is made."""
+    limits = {"max_records": policy.max_records, "the most that a request may have": MOST_TASKS}
+    for name, limit in limits.items():
+        if limit is not None and count > limit:
+            problems.append(f"fanout is {what} with {count:,} tasks, accepted: {limit:,} or fewer, {name}")
+            return False
+    return True
 
 
 def _keyed(items: Sequence[Any]) -> Iterable[tuple[str, Any]]:

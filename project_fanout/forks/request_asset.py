@@ -1,6 +1,6 @@
 """`build_request_asset`: a graph-backed asset whose run config is a job request."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,7 +22,9 @@ _POLICY = "policy"
 
 def as_requested(
     *,
-    action: Annotated[str | None, "Name of the action that each task of the first job runs."] = None,
+    action: Annotated[
+        Any, "Name of the action that each task of the first job runs, or a list of names as action_chain."
+    ] = None,
     payload: Annotated[Any, "Inputs of the actions: a map from name to value."] = None,
     fanout: Annotated[
         Any, "What the first job has a task for: range(first, last), both included, or {foreach: [...]}."
@@ -84,8 +86,8 @@ class RequestRunConfig(RunConfig):
         own = {name: value for name, value in config.items() if name != _POLICY}
         return self.read_parts(own, config.get(_POLICY, {}), "config")
 
-    def records(self, settings: Settings) -> tuple[Record, ...]:
-        """Return a record per task.
+    def records(self, settings: Settings) -> Iterator[Record]:
+        """Check the request and return an iterator over a record per task.
 
         Raises:
             InvalidRequestError: names all problems of the request.

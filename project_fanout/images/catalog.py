@@ -118,8 +118,15 @@ def _is_folder(path: Path) -> bool:
 
 
 def _key(path: PurePath) -> str:
-    """Return the path as text that can be stored: bytes that are not UTF-8 are written out."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    """Return the path as text that can be stored: bytes that are not UTF-8 are written out.
+
+    Such a text begins with ./ and has its own backslashes twice: no other file can have the same.
+    """
+    name = os.fsencode(path.as_posix())
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return "./" + name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def _problem_of_name(path: Path, key: str) -> str | None:

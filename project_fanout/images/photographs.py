@@ -1,7 +1,7 @@
 """The records of the fan-out over photographs: which renditions each photograph gets."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
@@ -72,7 +72,7 @@ def fitting_widths(own: int, widths: Sequence[int]) -> list[int]:
 
 
 def _check_apart(target: Path, path: Path, file: str) -> None:
-    source = path.parents[file.count("/")].resolve()
+    source = path.parents[len(PurePosixPath(file).parts) - 1].resolve()
     if target.is_relative_to(source):
         raise PictureError(
             f"output_dir is {target}, within the folder of the photographs, {source}: the next run would "

@@ -101,7 +101,7 @@ def opened(path: str | Path, max_pixels: int = HIGHEST_MAX_PIXELS) -> Iterator[I
         image = Image.open(path, formats=ACCEPTED)
     except UnidentifiedImageError:
         raise PictureError(
-            f"not a picture, whatever its name: {_beginning(path)}; accepted: {', '.join(ACCEPTED)}"
+            f"its content is not a picture, whatever its name; accepted: {', '.join(ACCEPTED)}"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"possible decompression bomb: {error}") from None
@@ -217,7 +217,7 @@ def _check_file(path: str | Path) -> None:
     try:
         found = Path(path).stat()
     except FileNotFoundError:
-        raise PictureError("it does not exist, or is a broken link") from None
+        raise PictureError(f"it does not exist, or is a broken link: {path}") from None
     except OSError as error:
         raise PictureError(f"cannot be read: {error.strerror}") from None
     if not stat.S_ISREG(found.st_mode):
@@ -225,8 +225,3 @@ def _check_file(path: str | Path) -> None:
         raise PictureError(f"not a file but {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}")
     if not found.st_size:
         raise PictureError("the file is empty: 0 bytes")
-
-
-def _beginning(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return f"it begins with {file.read(16)!r}"

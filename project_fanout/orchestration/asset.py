@@ -15,6 +15,7 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster
+from project_fanout.orchestration.declaration import check_declaration
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
@@ -114,13 +115,17 @@ def build_fanout_asset(
             backfill_policy, code_version, automation_condition, hooks: as for `dagster.graph_asset`.
 
     Raises:
-        FanoutDefinitionError: a function, param or policy is not acceptable; says which and why.
+        FanoutDefinitionError: an argument is not acceptable; says which and why.
     """
     where = f"build_fanout_asset({name!r})"
-    if not stages:
-        raise FanoutDefinitionError(f"{where}: stages is empty; give at least one stage function.")
     try:
-        upstream = upstream_of(records, ins or {}, partitions_def)
+        check_declaration(
+            stages=stages,
+            policy=policy,
+            aggregate=aggregate,
+            mappings={"params": params, "resources": resources, "ins": ins},
+        )
+        upstream = upstream_of(records, ins or {}, partitions_def, backfill_policy)
         described = tuple(describe_stage(stage) for stage in stages)
         all_params = Params(
             records, stages, params, reserved=frozenset({PARTITION_KEY}), supplied=frozenset(resources or {})
@@ -188,9 +193,16 @@ def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
 
 
 def upstream_of(
-    records: Callable[..., Any], ins: Mapping[str, Any], partitions_def: object
+    records: Callable[..., Any],
+    ins: Mapping[str, Any],
+    partitions_def: object,
+    backfill_policy: dg.BackfillPolicy | None,
 ) -> dict[str, Upstream]:
-    """Return what each positional parameter of *records* takes."""
+    """Return what each positional parameter of *records* takes.
+
+    Raises:
+        FanoutDefinitionError: *records* cannot be called with what it asks for; says why.
+    """
     if not callable(records):
         raise FanoutDefinitionError(
             f"records is {records!r}; give a function that returns or yields Records."
@@ -199,6 +211,11 @@ def upstream_of(
     if PARTITION_KEY in parameters and partitions_def is None:
         raise FanoutDefinitionError(
             "records takes partition_key, but the asset has no partitions; give partitions_def."
+        )
+    if PARTITION_KEY in parameters and backfill_policy and backfill_policy.max_partitions_per_run != 1:
+        raise FanoutDefinitionError(
+            "records takes partition_key, but with this backfill_policy a run can have several partitions: "
+            f"leave {backfill_policy} out, or have records find those of all partitions."
         )
     hints = annotations_of(records)
     upstream: dict[str, Upstream] = {}

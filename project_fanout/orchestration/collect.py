@@ -9,7 +9,7 @@ import pandas as pd
 from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.engine.model import RecordOutcome, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress
+from project_fanout.engine.progress import Progress
 from project_fanout.orchestration.beta import beta_parts_of_dagster
 from project_fanout.orchestration.report import (
     asset_metadata,
@@ -20,6 +20,8 @@ from project_fanout.orchestration.report import (
 
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
+
+_NAMED_RECORDS = 20
 
 _NO_VALUE: Any = dg.MaterializeResult().value
 
@@ -43,12 +45,21 @@ def check_tolerance(
     failed = [unit for unit in ended if not unit.succeeded]
     not_started = sum(len(record.waiting) for record in records)
     total = len(ended) + not_started
-    if failed and (not_started or len(failed) > policy.max_failed_ratio * total):
+    if failed and (not_started or len(failed) / total > policy.max_failed_ratio):
         log_first_traceback(context, failed)
         text = failures_text(failed, total, policy.max_failed_ratio)
         if not_started:
             text += f"\n{not_started} more units were not started, because fail_fast is on."
         raise ToleranceExceededError(text)
+    if failed:
+        context.log.warning(failures_text(failed, total, policy.max_failed_ratio))
+    if hollow := [record.record_key for record in records if not record.leaves]:
+        context.log.warning(
+            "%s of %s records have no units, and so no row in the table: %s",
+            len(hollow),
+            len(records),
+            ", ".join(map(repr, hollow[:_NAMED_RECORDS])),
+        )
 
 
 def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOutcome]) -> None:
@@ -59,7 +70,7 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
 
 
 def results(
-    records: Sequence[RecordOutcome], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
+    records: Sequence[Progress], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
 ) -> Iterator[Any]:
     """Yield what the collect op yields: the output `result`, then the results of the checks.
 
@@ -83,7 +94,7 @@ def results(
     with beta_parts_of_dagster():
         output = dg.Output(value, output_name="result", metadata=metadata, **extra)
     yield output
-    yield _completeness(records)
+    yield _completeness([record.outcome for record in records])
     # The asset may have got another key since it was built; Dagster knows which.
     only = checks[1].name if len(checks) == 2 else None
     for check in found:
@@ -92,9 +103,11 @@ def results(
 
 def _completeness(records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
     failed = [unit for record in records for unit in record.failed]
+    total = sum(len(record.units) for record in records)
     return dg.AssetCheckResult(
         check_name=COMPLETE_CHECK,
         passed=not failed,
+        description=f"{len(failed)} of {total} units ended without success." if failed else None,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
     )

@@ -19,11 +19,13 @@ class ManifestEntry:
         mapping_key: of the trigger's DynamicOutput that holds them.
         record_keys: their keys.
         units: how many units they have together.
+        origins: `Progress.origin` of each, in the order of the keys.
     """
 
     mapping_key: str
     record_keys: tuple[str, ...]
     units: int
+    origins: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,20 @@ class Manifest:
     def record_keys(self) -> list[str]:
         """The keys of all records, in order."""
         return [key for entry in self.entries for key in entry.record_keys]
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """By record key, the digest of what the trigger has yielded at last."""
+        return {
+            key: origin
+            for entry in self.entries
+            for key, origin in zip(entry.record_keys, entry.origins, strict=True)
+        }
+
+    @property
+    def units(self) -> int:
+        """How many units all records have together."""
+        return sum(entry.units for entry in self.entries)
 
     def load(self, entry: ManifestEntry, context: dg.OpExecutionContext, io_manager_key: str) -> Any:
         """Return what the trigger has stored for *entry* with the IO manager of that key."""

@@ -51,6 +51,7 @@ from dagster._core.execution.retries import RetryMode, get_retries_config
 from dagster._core.execution.tags import (
     get_tag_concurrency_limits_config,
 )
+from dagster._core.executor.child_process_executor import _execute_command_in_child_process
 from dagster._core.log_manager import DagsterLogManager
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType, ComputeLogManager
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
@@ -105,6 +106,7 @@ __all__ = [
     "UnresolvedCollectExecutionStep",
     "UnresolvedMappedExecutionStep",
     "UnresolvedMappedStepInput",
+    "_execute_command_in_child_process",
     "_trigger_hook",
     "capture_interrupts",
     "create_compute_log_file_key",

@@ -1,4 +1,4 @@
-"""Mapping keys: from any text to a name that Dagster, file systems and clusters accept."""
+"""Mapping keys and names of ops: from any text to a name that Dagster, file systems and clusters accept."""
 
 import hashlib
 import keyword
@@ -39,6 +39,13 @@ def mapping_key(text: str) -> str:
     if readable == text and len(text) <= _READABLE and not _is_taken(text):
         return text
     return f"{readable[:_READABLE].strip('_') or 'key'}_{_digest(text)}"
+
+
+def op_name(text: str) -> str:
+    """Return a name of an op for *text*: itself if Dagster accepts it, else a mapping key for it."""
+    if re.fullmatch(r"[A-Za-z0-9_]+", text) and text not in _RESERVED:
+        return text
+    return mapping_key(text)
 
 
 def batch_mapping_key(texts: list[str]) -> str:

@@ -14,7 +14,7 @@ from project_fanout.engine.errors import NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress
+from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
@@ -24,11 +24,14 @@ from project_fanout.orchestration.intermediates import (
     ManifestEntry,
     remove_intermediates,
 )
-from project_fanout.orchestration.keys import batch_mapping_key
-from project_fanout.orchestration.report import counts_metadata, failures_table, outcome_frame
+from project_fanout.orchestration.keys import batch_mapping_key, op_name
+from project_fanout.orchestration.report import log_step, outcome_frame, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, Settings
 from project_fanout.orchestration.stage_steps import Batch, StageSteps
+
+# What is in the graph beside the ops of the stages.
+_OTHER_NODES = ("trigger_records", "record", "collect_records")
 
 #: The parameter by which a records function asks for the key of the partition.
 PARTITION_KEY = "partition_key"
@@ -128,9 +131,11 @@ class FanoutOps:
 
     def _stage_op_names(self) -> list[str]:
         names = ["process_record"]
-        for stage in self.stages[1:]:
-            count = sum(name == stage.name or name.startswith(f"{stage.name}_stage_") for name in names)
-            names.append(stage.name if not count else f"{stage.name}_stage_{len(names) + 1}")
+        for number, stage in enumerate(self.stages[1:], start=2):
+            name = op_name(stage.name)
+            while name in names or name in _OTHER_NODES:
+                name = f"{name}_stage_{number}"
+            names.append(name)
         return names
 
     def find_records(
@@ -153,9 +158,11 @@ class FanoutOps:
             for batch in in_batches(found, settings.policy.records_per_step):
                 keys = tuple(record.key for record in batch)
                 units = sum(len(record.units) for record in batch)
-                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units))
+                progress = tuple(Progress.of(record) for record in batch)
+                origins = tuple(each.origin for each in progress)
+                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units, origins))
                 yield dg.DynamicOutput(
-                    tuple(Progress.of(record) for record in batch),
+                    progress,
                     output_name=RECORDS,
                     mapping_key=entries[-1].mapping_key,
                     metadata={"record_key": ", ".join(keys), "units": units},
@@ -165,14 +172,12 @@ class FanoutOps:
                 raise NoRecordsError(
                     f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
                 )
-            units = sum(entry.units for entry in entries)
-            if len(self.stages) == 1:
-                context.resources.unit_pool.tally(self.name).expect(units)
             manifest = Manifest(context.run_id, str(context.op_handle), tuple(entries))
+            self._expect(context, manifest)
             yield dg.Output(
                 manifest,
                 output_name="manifest",
-                metadata={"records": len(manifest.record_keys), "units": units},
+                metadata={"records": len(manifest.record_keys), "units": manifest.units},
             )
 
         return self._op(
@@ -199,13 +204,8 @@ class FanoutOps:
     def _stage_op(self, index: int, name: str) -> Any:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
             advanced = self._steps.advance(context, index, batch)
-            records = [record.outcome for record in advanced]
-            failed = [unit for record in records for unit in record.failed]
-            metadata = counts_metadata(records)
-            if failed:
-                metadata["failures"] = failures_table(failed)
-            if index + 1 < len(self.stages):
-                metadata["units_for_next_stage"] = sum(len(record.waiting) for record in advanced)
+            metadata = step_metadata(batch, advanced, is_last=index + 1 >= len(self.stages))
+            log_step(context, metadata)
             return dg.Output(advanced, metadata=metadata)
 
         return self._op(
@@ -228,9 +228,8 @@ class FanoutOps:
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
             self.check_outcomes(context, settings.policy, records)
-            ended = [record.outcome for record in records]
-            frame = outcome_frame(ended)
-            yield from results(ended, frame, self.value(records, frame), self.check_specs)
+            frame = outcome_frame([record.outcome for record in records])
+            yield from results(records, frame, self.value(records, frame), self.check_specs)
 
         return self._op(
             "collect_records",
@@ -261,18 +260,24 @@ class FanoutOps:
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
         is re-executed "from failure" it passes over them and gives the collect op what is left. It
         passes over those, too, that ended in an earlier run with failed units, because to it they are
-        successes; here the units that have no success are tried again.
+        successes; here the units that have no success are tried again. And where a trigger was retried,
+        steps may have taken records that the last attempt has found otherwise.
         """
         ended = {record.record_key: record for batch in outcomes for record in batch}
         expected = manifest.record_keys
+        origins = manifest.origins
         missing = {
             key
             for key in expected
-            if (end := ended.get(key)) is None or (end.run_id != context.run_id and not end.succeeded)
+            if (end := ended.get(key)) is None
+            or end.origin != origins[key]
+            or (end.run_id != context.run_id and not end.succeeded)
         }
         if missing:
+            self._expect(context, manifest)
             context.log.warning(
-                "An earlier run has left %s of %s records unfinished; running what is missing of them now: %s",
+                "%s of %s records unfinished, left so by an earlier run or found with other units by a retried "
+                "trigger; running what is missing of them now: %s",
                 len(missing),
                 len(expected),
                 ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
@@ -288,6 +293,11 @@ class FanoutOps:
                 advanced = self._steps.advance(context, index, advanced)
             ended.update((record.record_key, record) for record in advanced)
         return [ended[key] for key in expected]
+
+    def _expect(self, context: dg.OpExecutionContext, manifest: Manifest) -> None:
+        """Tell the tally how many units there are; with several stages only their end shows that."""
+        if len(self.stages) == 1:
+            context.resources.unit_pool.tally(self.name).expect(manifest.units)
 
     def check_outcomes(
         self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]

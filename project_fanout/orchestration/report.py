@@ -3,13 +3,14 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import pandas as pd
 
 from project_fanout.engine.model import STATUSES, RecordOutcome, UnitOutcome
+from project_fanout.engine.progress import Progress
 
 #: The columns that every fan-out asset has; a stage's result adds its own.
 COLUMNS = ("record_key", "unit_key", "stage", "status", "attempts", "seconds", "error")
@@ -58,28 +59,85 @@ def _texts(values: Iterable[str | None]) -> "pd.Series[Any]":
 
 def _values(values: list[Any]) -> "pd.Series[Any]":
     """Return a column of results; None where there is none, NaN among numbers."""
-    # Beside a None pandas makes floats of integers, which above 2**53 are other numbers.
-    exact = None in values and any(isinstance(each, int) and abs(each) > 2**53 for each in values)
+    # Beside a None or a float pandas makes floats of integers, which above 2**53 are other numbers, and
+    # from 2**1024 on none at all.
+    large = any(isinstance(each, int) and abs(each) > 2**53 for each in values)
+    exact = large and not all(isinstance(each, int) for each in values)
     column: pd.Series[Any] = pd.Series(values, dtype="object" if exact else None)
     return column
 
 
+def step_metadata(before: Sequence[Progress], after: Sequence[Progress], *, is_last: bool) -> dict[str, Any]:
+    """Return the metadata of a step: its records, its units, and what became of those.
+
+    Args:
+        before: its records as it has got them.
+        after: the same as it has left them.
+        is_last: whether no stage follows.
+    """
+    known = {
+        (unit.record_key, unit.stage, unit.unit_key) for record in before for unit in record.outcome.units
+    }
+    ended = [
+        RecordOutcome(
+            record.record_key,
+            tuple(
+                unit
+                for unit in record.outcome.units
+                if (unit.record_key, unit.stage, unit.unit_key) not in known
+            ),
+        )
+        for record in after
+    ]
+    metadata = counts_metadata(ended)
+    metadata["unit_seconds"] = round(_seconds(after) - _seconds(before), 3)
+    if reused := sum(record.reused for record in after) - sum(record.reused for record in before):
+        metadata["reused"] = reused
+    if failed := [unit for record in ended for unit in record.failed]:
+        metadata["failures"] = failures_table(failed)
+    if not is_last:
+        # What has gone on is no outcome yet.
+        del metadata["succeeded"]
+        metadata["units"] = sum(len(record.waiting) for record in before)
+        metadata["units_for_next_stage"] = sum(len(record.waiting) for record in after)
+    return metadata
+
+
+def log_step(context: dg.OpExecutionContext, metadata: Mapping[str, Any]) -> None:
+    """Say in the run's log what of a step's metadata is not as everybody expects it."""
+    lost = sum(metadata.get(status, 0) for status in STATUSES if status != "succeeded")
+    if lost:
+        context.log.warning("%s of %s units ended without success.", lost, metadata["units"])
+    if reused := metadata.get("reused"):
+        context.log.info("%s units were not run: an earlier run's outcome is known.", reused)
+
+
+def _seconds(records: Iterable[Progress]) -> float:
+    return sum(record.seconds for record in records)
+
+
 def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
-    """Return the metadata of a step: records, units, and how many of them ended in which way."""
+    """Return how many records and units there are, and how many of these ended in which way."""
     outcomes = [unit for record in records for unit in record.units]
     by_status = Counter(each.status for each in outcomes)
     return {
         "records": len(records),
         "units": len(outcomes),
-        **{status: by_status[status] for status in STATUSES if by_status[status] or status == "succeeded"},
-        "unit_seconds": round(sum(each.seconds for each in outcomes), 3),
+        # `failed` also where it is 0: the UI plots it over the runs, and would join those with failures.
+        **{each: by_status[each] for each in STATUSES if by_status[each] or each in ("succeeded", "failed")},
     }
 
 
-def asset_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
+def asset_metadata(records: Sequence[Progress]) -> dict[str, Any]:
     """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed."""
-    outcomes = [unit for record in records for unit in record.units]
-    metadata = counts_metadata(records)
+    ended = [record.outcome for record in records]
+    outcomes = [unit for record in ended for unit in record.units]
+    metadata = counts_metadata(ended)
+    metadata["unit_seconds"] = round(_seconds(records), 3)
+    if reused := sum(record.reused for record in records):
+        metadata["reused"] = reused
+    if hollow := sum(not record.leaves for record in records):
+        metadata["records_without_units"] = hollow
     retried = sum(each.attempts > 1 for each in outcomes)
     if retried:
         metadata["retried"] = retried

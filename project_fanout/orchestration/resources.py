@@ -14,6 +14,7 @@ from project_fanout.engine.pool import InlinePool
 from project_fanout.engine.process_pool import LEAST_PRIORITY, NICENESS, ProcessPool
 from project_fanout.engine.ray_pool import RayPool
 from project_fanout.engine.tally import Tally
+from project_fanout.orchestration.step_process import end_with_the_run
 
 #: Under this key fan-out assets look for their pool; without a resource of that name they make their own.
 UNIT_POOL = "unit_pool"
@@ -64,6 +65,7 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # Dagster's signature
         """Begin a run: no pool yet, all counts at zero."""
+        end_with_the_run()
         self._lock = threading.Lock()
         self._pool = None
         self._tallies = {}

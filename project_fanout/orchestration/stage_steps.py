@@ -12,7 +12,8 @@ from project_fanout.engine.ledger import LedgerScope
 from project_fanout.engine.ledger_memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.progress import Progress
+from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.run_config import RunConfig
 

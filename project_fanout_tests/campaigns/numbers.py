@@ -16,6 +16,17 @@ def spread(unit: Unit) -> Fanout:
     return Fanout([Unit(str(number), number) for number in range(unit.payload)])
 
 
+def thousand(unit: Unit, *, campaign: int, target_list: int) -> Fanout:
+    """Fan out to the thousand recipients of the page that the payload numbers."""
+    first = (unit.payload - 1) * 1000 + 1
+    return Fanout([Unit(str(number), number) for number in range(first, first + 1000)])
+
+
+def sent(unit: Unit) -> dict[str, int]:
+    """Say who has been sent to."""
+    return {"recipient": unit.payload}
+
+
 def fail_on(unit: Unit, *, number: int) -> Any:
     """Return the payload, but for one number."""
     if unit.payload == number:

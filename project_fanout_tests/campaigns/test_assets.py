@@ -10,13 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from project_fanout.campaigns.actions import send_emails
-from project_fanout.campaigns.assets import MailServerResource, campaign_delivery, campaign_report, recipients
+from project_fanout.campaigns.assets import (
+    MailServerResource,
+    ReportConfig,
+    campaign_delivery,
+    campaign_report,
+    recipients,
+)
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.jobs import campaign_job, weekly_campaign
-from project_fanout.campaigns.recipients import build_list
+from project_fanout.campaigns.outcomes import deliveries_table
+from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import prepare_email, send_email
 from project_fanout.definitions import defs
@@ -48,6 +56,10 @@ incomplete@post.example,Ina,
 zoë@xn--bcher-kva.example,Zoë,Köln
 zoë@bücher.example,Zoë,Köln
 bob@post.example,Bob,Bonn
+INCOMPLETE@post.example,Ina,Bonn
+incomplete@post.example,Ina again,Bonn
+n/a,Unknown,Bonn
+n/a,Unknown too,Bonn
 """
 
 
@@ -96,11 +108,16 @@ def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
         [9, "sent", ""],
         [10, "duplicate", "same address"],
         [11, "sent", ""],
+        [12, "sent", ""],
+        [13, "duplicate", "same address"],
+        [14, "refused", "invalid address"],
+        [15, "refused", "invalid address"],
     ]
     assert "as in row 1" in table["detail"][6]
+    assert "as in row 12" in table["detail"][12]
     assert "city" in table["detail"][7]
     assert set(arrived.values()) == {1}
-    assert len(arrived) == 5
+    assert len(arrived) == 6
     script = next(m for m in messages(tmp_path / "maildir") if m["Delivered-To"] == "script@post.example")
     assert parseaddr(script["To"])[1] == "script@post.example"
     assert "<script" not in list(script.iter_parts())[1].get_content()
@@ -109,15 +126,89 @@ def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
     assert list((tmp_path / "spool").iterdir()) == []
 
     report = first.output_for_node("campaign_report")
-    assert report["recipients"].sum() == 11
-    (check,) = first.get_asset_check_evaluations()[1:]
-    assert check.passed
+    assert report["recipients"].sum() == 15
+    accounted, got_it = first.get_asset_check_evaluations()[1:]
+    assert accounted.passed
+    assert (got_it.check_name, got_it.passed) == ("every_recipient_got_the_mail", False)
+    assert got_it.severity is dg.AssetCheckSeverity.WARN
+    assert got_it.description == "6 of 15 recipients have not been sent to."
+    assert {name: got_it.metadata[name].value for name in ("sent", "refused", "failed")} == {
+        "sent": 6,
+        "refused": 6,
+        "failed": 0,
+    }
     (event,) = first.asset_materializations_for_node("campaign_report")
-    assert [event.metadata[name].value for name in ("sent", "duplicate", "refused")] == [5, 2, 4]
+    assert [event.metadata[name].value for name in ("sent", "duplicate", "refused")] == [6, 3, 6]
     assert "post.example" in event.metadata["by_domain"].value
     assert "missing template variable" in event.metadata["by_reason"].value
     assert "data:image/svg+xml;base64," in event.metadata["rate"].value
     assert (tmp_path / "rate.svg").read_text().startswith("<svg")
+
+
+def test_a_text_that_changes_between_two_runs_is_the_one_that_is_sent(tmp_path: Path) -> None:
+    """Templates are read anew: a process that has sent the old text sends the new one, never the old again."""
+    for part in ("text", "html"):
+        (tmp_path / part).write_text("old {{ name }}")
+    message = {f"{part}_template": str(tmp_path / part) for part in ("text", "html")}
+    run(settings(tmp_path, message=message), unit_pool=INLINE)
+    for part in ("text", "html"):
+        (tmp_path / part).write_text("new {{ name }}")
+    config = settings(tmp_path, message=message)
+    (tmp_path / "list.csv").write_text("email,name\nlate@post.example,Late\n")
+    run(config, unit_pool=INLINE)
+
+    texts = Counter(
+        part.get_content().split()[0] for each in messages(tmp_path / "maildir") for part in each.iter_parts()
+    )
+    # The one without a city can be written to.
+    assert texts == {"old": 12, "new": 2}
+
+
+def deliveries(*outcomes: tuple[int, str]) -> pd.DataFrame:
+    """Return the table of a campaign with these rows and statuses."""
+    units = [[row, "ada@post.example", status, None, None, None] for row, status in outcomes]
+    [first, last] = [outcomes[0][0], outcomes[-1][0]]
+    return deliveries_table(
+        pd.DataFrame(
+            [
+                {
+                    "record_key": "page_1",
+                    "unit_key": f"{first}-{last}",
+                    "status": "succeeded",
+                    "deliveries": units,
+                }
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "accounted_for", "got_it"),
+    [
+        ([(1, "sent"), (2, "duplicate"), (3, "sent")], True, True),
+        ([(1, "sent"), (3, "sent")], False, True),
+        ([(1, "sent"), (2, "sent"), (2, "sent"), (3, "sent")], False, True),
+        ([(1, "sent"), (2, "sent"), (3, "sent"), (4, "sent")], False, True),
+        ([(1, "failed"), (2, "failed"), (3, "failed")], True, False),
+        ([(1, "sent"), (2, "unknown"), (3, "sent")], True, False),
+        ([(1, "sent"), (2, "refused"), (3, "sent")], True, False),
+    ],
+)
+def test_what_the_checks_of_the_report_find(
+    tmp_path: Path, outcomes: list[tuple[int, str]], accounted_for: bool, got_it: bool
+) -> None:
+    """A recipient without an outcome, or with two, fails the first check; one without the mail the second."""
+    _, *checks = campaign_report(
+        ReportConfig(output_dir=str(tmp_path)),
+        RecipientList("list.duckdb", 3, "generated"),
+        deliveries(*outcomes),
+    )
+    assert [(check.check_name, check.passed) for check in checks] == [
+        ("every_recipient_is_accounted_for", accounted_for),
+        ("every_recipient_got_the_mail", got_it),
+    ]
+    if outcomes[1][0] == 3:
+        assert checks[0].metadata["missing_rows"].value == [2]
 
 
 def test_real_delivery_needs_a_host_and_the_switch(tmp_path: Path) -> None:

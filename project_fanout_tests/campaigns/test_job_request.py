@@ -10,6 +10,7 @@ import pytest
 from project_fanout.campaigns.actions import ACTIONS as CAMPAIGN_ACTIONS
 from project_fanout.campaigns.assets import job_request
 from project_fanout.engine import FanoutPolicy
+from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
 from project_fanout.forks.request_asset import build_request_asset
@@ -46,7 +47,7 @@ def test_the_request_as_it_is_printed() -> None:
         "next_actions": ["send_emails"],
     }
     registry = Actions(tuple(CAMPAIGN_ACTIONS), {}, frozenset({"mail_server"}))
-    records = read_request(request, registry, FanoutPolicy())
+    records = list(read_request(request, registry, FanoutPolicy()))
     assert [record.key for record in records] == [f"task_{number}" for number in range(1, 101)]
     assert [record.units[0].payload for record in records] == list(range(1, 101))
     plan = records[0].plan
@@ -107,7 +108,7 @@ def test_without_a_request_nothing_is_done() -> None:
     [
         ("range(1, 3)", ["1", "2", "3"], [1, 2, 3]),
         ("range(5,5)", ["5"], [5]),
-        ("range(1, 0)", [], []),
+        ("range(-1, 0)", ["-1", "0"], [-1, 0]),
         ({"foreach": ["b", "a"]}, ["b", "a"], ["b", "a"]),
         ("foreach(b, a)", ["b", "a"], ["b", "a"]),
         (["x", "x"], ["1", "2"], ["x", "x"]),
@@ -117,7 +118,7 @@ def test_without_a_request_nothing_is_done() -> None:
 )
 def test_what_a_request_fans_out_over(fanout: Any, keys: list[str], payloads: list[Any]) -> None:
     """A range counts both ends; a list has a task for each item, in its order."""
-    records = read_request({"action": "double", "fanout": fanout}, ACTIONS, FanoutPolicy())
+    records = list(read_request({"action": "double", "fanout": fanout}, ACTIONS, FanoutPolicy()))
     assert [record.units[0].key for record in records] == keys
     assert [record.units[0].payload for record in records] == payloads
 
@@ -141,6 +142,22 @@ def test_what_a_request_fans_out_over(fanout: Any, keys: list[str], payloads: li
         ({"action": "double", "action_chain": ["count"]}, ["action_chain is given beside"]),
         ({"action": "double", "next_actions": "count"}, ["the actions are 'count', accepted: a list"]),
         ({"action": "double", "payload": [1]}, ["payload is [1], accepted: a map"]),
+        ({"next_actions": ["double"]}, ["next_actions is given without action: name the first action"]),
+        ({"action": ["double", 5]}, ["the actions are ['double', 5], accepted: a list"]),
+        ({"action": "double", "fanout": "range(1, 0)"}, ["fanout is range(1, 0), which has no number"]),
+        (
+            {"action": "double", "fanout": {"foreach": [1, float("nan")]}},
+            ["fanout[1] is nan, which is not JSON"],
+        ),
+        (
+            {"action": "double", "fanout": "foreach(a, 2026-01-02)"},
+            ["fanout[1] is a date, which is not JSON"],
+        ),
+        ({"action": "double", "fanout": ["\ud800"]}, ["half of a surrogate pair"]),
+        (
+            {"action": "doubel", "fanout": "foreach({a)"},
+            ["cannot be read", "action 'doubel' is not registered"],
+        ),
     ],
 )
 def test_a_request_that_cannot_be_started_is_refused(request_: Any, messages: list[str]) -> None:
@@ -151,6 +168,39 @@ def test_a_request_that_cannot_be_started_is_refused(request_: Any, messages: li
         assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("fanout", "policy", "message"),
+    [
+        (
+            "range(1, 100000000000000000)",
+            FanoutPolicy(),
+            "100,000 or fewer, the most that a request may have",
+        ),
+        ("range(1, 100001)", FanoutPolicy(max_records=1_000_000), "with 100,001 tasks, accepted: 100,000 or"),
+        ("range(1, 100000000000000000)", FanoutPolicy(max_records=10), "accepted: 10 or fewer, max_records"),
+        (["x"] * 11, FanoutPolicy(max_records=10), "fanout is a list with 11 tasks, accepted: 10 or fewer"),
+    ],
+)
+def test_a_request_for_too_many_tasks_is_refused_at_once(
+    fanout: Any, policy: FanoutPolicy, message: str
+) -> None:
+    """How many tasks there would be is compared with the limit before any is made, and the limit is named."""
+    with pytest.raises(InvalidRequestError, match=message):
+        read_request({"action": "double", "fanout": fanout}, ACTIONS, policy)
+
+
+def test_several_actions_are_a_chain() -> None:
+    """A list of actions starts a chain like action_chain, and next_actions follow it."""
+    for request in (
+        {"action": ["double", "count"]},
+        {"action_chain": ["double", "count"]},
+        {"action": "double", "next_actions": ["count"]},
+    ):
+        [record] = read_request(request, ACTIONS, FanoutPolicy())
+        assert record.plan is not None
+        assert [planned.stage.name for planned in record.plan.stages] == ["double", "spread", "double"]
+
+
 def test_the_run_is_refused_before_its_first_step() -> None:
     """A request that cannot be started is refused with the run config, under the asset's name."""
     with pytest.raises(dg.DagsterError, match="ops: job_request: config: action 'nobody' is not registered"):
@@ -159,6 +209,20 @@ def test_the_run_is_refused_before_its_first_step() -> None:
         run(job_request, request="action: prepare_email\npriority: 1")
     with pytest.raises(dg.DagsterError, match="request is given beside action"):
         run(job_request, request="action: prepare_email", action="send_email")
+    with pytest.raises(
+        dg.DagsterError, match=r"fanout is range\(1, 999999999999\) with 999,999,999,999 tasks"
+    ):
+        run(job_request, action="prepare_email", fanout="range(1, 999999999999)")
+
+
+def test_what_a_campaigns_action_cannot_work_on_is_said(target_list: dict[str, Any]) -> None:
+    """A page number below 1, and a batch that nobody has prepared, are named with what is accepted."""
+    with pytest.raises(ToleranceExceededError, match="is for 0, accepted: the number of a page, 1 or more"):
+        run(job_request, action="prepare_recipients", payload=target_list, fanout="range(0, 0)")
+    with pytest.raises(
+        ToleranceExceededError, match="was given 1, which is no prepared batch: let it follow prepare_"
+    ):
+        run(job_request, action="send_emails", payload={"campaign": 99}, fanout="range(1, 1)")
 
 
 numbers_request = build_request_asset(
@@ -179,6 +243,20 @@ def test_a_task_may_fan_out_to_none_one_or_ten_thousand() -> None:
     frame = run(numbers_request, action_chain=["spread", "double"], fanout={"foreach": [0, 1, 10_000]})
     assert frame["record_key"].value_counts().to_dict() == {"task_10000": 10_000, "task_1": 1}
     assert frame["value"].tolist() == [0, *(2 * number for number in range(10_000))]
+
+
+def test_the_printed_request_in_full_size() -> None:
+    """100 tasks with 1,000 recipients each: the second job has 100,000 tasks, and each has its row."""
+    asset = build_request_asset(
+        "full_size",
+        actions=[
+            Action("prepare_recipients", [numbers.thousand]),
+            Action("send_emails", [numbers.sent]),
+        ],
+    )
+    frame = run(asset, request=AS_PRINTED)
+    assert frame["record_key"].value_counts().to_dict() == {f"task_{page}": 1000 for page in range(1, 101)}
+    assert frame["recipient"].tolist() == list(range(1, 100_001))
 
 
 def test_a_failed_task_does_not_keep_the_others_from_the_next_job() -> None:

@@ -1,3 +1,4 @@
+import hmac
 import unicodedata
 from datetime import datetime, timezone
 from email import message_from_string
@@ -69,6 +70,101 @@ def test_the_id_is_the_same_each_time_and_another_for_each_recipient_and_campaig
         for each in (letter(), letter("bob@post.example"), letter(composer=other_campaign))
     }
     assert len(ids) == 3
+
+
+def test_a_token_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a secret the unsubscribe token proves that it is ours: another secret gives another one; the id stays."""
+
+    def sent(secret: str | None) -> EmailMessage:
+        monkeypatch.setenv("SHOP_TOKENS", secret or "")
+        variable = None if secret is None else "SHOP_TOKENS"
+        return parsed(letter(composer=Composer("spring", Message(token_secret_variable=variable))))
+
+    messages = [sent(None), sent("one"), sent("one"), sent("two")]
+    tokens = [message["List-Unsubscribe"].strip("<>").rpartition("/")[2] for message in messages]
+    expected = hmac.new(b"one", b"spring\0ada@post.example", "sha256").hexdigest()[:32]
+    assert tokens[1] == tokens[2] == expected
+    assert len(set(tokens)) == 3
+    assert len({message["Message-ID"] for message in messages}) == 1
+    assert all(token not in messages[0]["Message-ID"] for token in tokens)
+    assert expected in next(messages[1].iter_parts()).get_content()
+    with pytest.raises(CampaignError, match="token_secret_variable is 'SHOP_TOKENS', and no such variable"):
+        sent("")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ cycler.__init__.__globals__.os.environ['SHOP_SMTP_PASSWORD'] }}",
+        "{{ cycler.__init__.__globals__.os.popen('echo s3cret').read() }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{% for i in range(1000000000) %}s3cret{% endfor %}",
+    ],
+)
+def test_a_template_reaches_nothing_but_the_columns(
+    template: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subject from run config, a link, a text: none can run a command or read a password of the machine."""
+    monkeypatch.setenv("SHOP_SMTP_PASSWORD", "s3cret")
+    (tmp_path / "own").write_text(template)
+    for message in (
+        Message(subject=template),
+        Message(unsubscribe_url=f"https://shop.example/{template}"),
+        Message(text_template=str(tmp_path / "own")),
+        Message(html_template=str(tmp_path / "own")),
+    ):
+        with pytest.raises(
+            UnfitRecipientError, match=r"template failed: (SecurityError|OverflowError)"
+        ) as refused:
+            letter(composer=Composer("c", message))
+        assert "s3cret" not in str(refused.value)
+
+
+def test_a_link_that_no_header_can_hold_is_refused() -> None:
+    """The link to unsubscribe goes into a header, whose lines have at most 998 characters."""
+    composer = Composer("c", Message(unsubscribe_url="https://shop.example/{{ name }}"))
+
+    longest = letter(composer=composer, name="a" * 957)
+    assert max(map(len, longest.content.split("\r\n"))) == 998
+    with pytest.raises(UnfitRecipientError, match="unsubscribe_url has 979 characters, accepted: 978"):
+        letter(composer=composer, name="a" * 958)
+
+
+@pytest.mark.parametrize(
+    ("sender", "name"),
+    [
+        ("news@shop.example", ""),
+        ("<news@shop.example>", ""),
+        ("Shöp & Co. <news@shop.example>", "Shöp & Co."),
+        ('"Shop, \\"Inc\\"" <news@shop.example>', 'Shop, "Inc"'),
+    ],
+)
+def test_the_sender_is_who_it_says(sender: str, name: str) -> None:
+    """A sender is one address, with or without a name."""
+    each = letter(composer=Composer("c", Message(sender=sender)))
+    assert each.sender == "news@shop.example"
+    [address] = parsed(each)["From"].addresses
+    assert (address.display_name, address.addr_spec) == (name, "news@shop.example")
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "Shop",
+        "a@b.example\nBcc: x@y.example",
+        "jörg@shop.example",
+        "news@shop.example extra",
+        "Shop <a@b.example> extra",
+        "a@b.example, c@d.example",
+        "Shop <a@b.example>, Other <c@d.example>",
+        "Shop, Inc <a@b.example>",
+        "c@d.example <a@b.example>",
+    ],
+)
+def test_a_sender_that_is_not_one_address_is_refused(sender: str) -> None:
+    """Nothing is dropped from a sender, and none of two is chosen: it is refused by name."""
+    with pytest.raises(CampaignError, match=r"message\.sender is "):
+        Composer("c", Message(sender=sender))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +269,3 @@ def test_own_templates_and_their_mistakes(tmp_path: Path) -> None:
         Composer("c", own)
     with pytest.raises(CampaignError, match=r"message\.text_template is '/nowhere', which cannot be read"):
         Composer("c", Message(text_template="/nowhere"))
-    for sender in ("Shop", "a@b.example\nBcc: x@y.example", "jörg@shop.example"):
-        with pytest.raises(CampaignError, match=r"message\.sender"):
-            Composer("c", Message(sender=sender))

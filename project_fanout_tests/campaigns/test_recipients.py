@@ -4,7 +4,13 @@ import duckdb
 import pytest
 
 from project_fanout.campaigns.errors import CampaignError
-from project_fanout.campaigns.recipients import Recipient, build_list, read_rows
+from project_fanout.campaigns.recipients import (
+    Recipient,
+    build_list,
+    read_duplicates,
+    read_rows,
+    read_single_rows,
+)
 from project_fanout.campaigns.rows import RowRange
 
 CSV = (
@@ -35,6 +41,61 @@ def test_a_csv_file_is_read_as_it_stands(tmp_path: Path) -> None:
         Recipient(3, " ADA@post.example", 1, {"name": "Two\nlines", "postcode": "9"}),
         Recipient(4, None, None, {}),
     ]
+
+
+def test_a_csv_file_is_read_to_its_end_as_it_begins(tmp_path: Path) -> None:
+    """Quotes, a comma and a line break in a late row are read as in the first, whatever the rows before look like."""
+    plain = "".join(f"a{row}@post.example,A{row}\n" for row in range(21_000))
+    late = '"y@post.example","Bob"\nz@post.example,"Berg, Ada"\n#1@post.example,"Two\nlines"\n'
+    (tmp_path / "list.csv").write_text(f"email,name\n{plain}{late}", encoding="utf-8-sig")
+
+    found = build_list(tmp_path, str(tmp_path / "list.csv"))
+
+    assert [(each.email, each.fields) for each in read_rows(found.path, RowRange(21_000, 21_003))] == [
+        ("a20999@post.example", {"name": "A20999"}),
+        ("y@post.example", {"name": "Bob"}),
+        ("z@post.example", {"name": "Berg, Ada"}),
+        ("#1@post.example", {"name": "Two\nlines"}),
+    ]
+    assert found.rows == 21_003
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_the_first_line_tells_the_delimiter(tmp_path: Path, delimiter: str) -> None:
+    """A list as other programs save it is read, and its columns may have any names."""
+    header, row = ('email;"first, name";a\'b;', "a@post.example;Ada, A;x;y")
+    (tmp_path / "list.csv").write_text(f"{header}\r\n{row}\r\n".replace(";", delimiter), newline="")
+
+    found = build_list(tmp_path, str(tmp_path / "list.csv"))
+
+    assert read_rows(found.path, found.all)[0].fields == {
+        "first, name": "Ada, A",
+        "a'b": "x",
+        "column4": "y",
+    }
+
+
+def test_one_domain_in_several_spellings_is_one_address(tmp_path: Path) -> None:
+    """A domain in Unicode, in ASCII and in capitals is the same; the first row has it."""
+    (tmp_path / "list.csv").write_text("email\nada@bücher.example\nADA@XN--BCHER-KVA.EXAMPLE\n")
+
+    found = build_list(tmp_path, str(tmp_path / "list.csv"))
+
+    assert [each.duplicate_of for each in read_rows(found.path, found.all)] == [None, 1]
+    assert [each.row for each in read_single_rows(found.path, {2, 1})] == [1, 2]
+    assert [each.row for each in read_duplicates(found.path, {1}, 2)] == [2]
+    assert read_duplicates(found.path, {1}, 1) == []
+
+
+def test_a_damaged_list_is_named(tmp_path: Path) -> None:
+    """A list whose file has been damaged says so, and what to do, instead of an error of the database."""
+    found = build_list(tmp_path, generated=10)
+    Path(found.path).write_bytes(b"x" * 5000)
+
+    with pytest.raises(CampaignError, match=r"made of generated, cannot be read: .* Remove it"):
+        build_list(tmp_path, generated=10)
+    with pytest.raises(CampaignError, match="Materialise `recipients` again"):
+        read_rows(found.path, found.all)
 
 
 def test_a_list_stays_as_it_was(tmp_path: Path) -> None:
@@ -82,7 +143,19 @@ def test_a_generated_list_has_distinct_addresses(tmp_path: Path) -> None:
     [
         ("list.csv", "mail,name\nx,y\n", "but none named email"),
         ("list.csv", "email,_row\nx,y\n", "has a column _row"),
-        ("list.csv", b"email\n\xff\xfe\xff\n", "cannot be read"),
+        ("list.csv", b"email\n\xff\xfe\xff\n", "cannot be read: it is not UTF-8"),
+        (
+            "list.csv",
+            "email,name\n" * 9 + "x\n",
+            "Line: 10 Original Line: x Expected Number of Columns: 2 Found: 1",
+        ),
+        (
+            "list.csv",
+            "email,name\nx\n" + "x,y\n" * 9,
+            "Line: 2 Original Line: x Expected Number of Columns: 2",
+        ),
+        ("list.csv", "\nemail\nx\n", "has an empty first line"),
+        ("list.csv", "email,Name,name\nx,y,z\n", "names several columns Name and name"),
         ("list.parquet", "email\n", "cannot be read"),
         ("list.xlsx", "", "is .xlsx, accepted: .csv, .parquet"),
         ("list.csv", None, "cannot be read: No such file"),

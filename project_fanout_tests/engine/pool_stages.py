@@ -223,3 +223,26 @@ def flood_logs(unit: Unit) -> None:
 
 def want_memory(unit: Unit) -> int:
     return len(bytearray(unit.payload))
+
+
+def say_something(unit: Unit) -> str:
+    """Write to standard output and standard error, through Python and past it."""
+    print("a line on stdout", flush=True)
+    print("a line on stderr", file=sys.stderr, flush=True)
+    subprocess.run(["/bin/sh", "-c", "echo a line; echo a line >&2"], check=False)
+    return "said"
+
+
+def hide_want_of_memory(unit: Unit) -> None:
+    """Do as image libraries do with a MemoryError."""
+    try:
+        bytearray(unit.payload)
+    except MemoryError:
+        raise ValueError("cannot load the picture") from None
+
+
+def close_files_and_exit(unit: Unit) -> None:
+    """Close all files, the socket among them, and end a while after that."""
+    os.closerange(3, 64)
+    time.sleep(unit.payload)
+    os._exit(7)

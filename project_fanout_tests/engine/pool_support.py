@@ -28,15 +28,15 @@ def lives(pid: int) -> bool:
     return state not in "ZX"
 
 
-def child_pids() -> set[int]:
-    """Return all child processes of this process, zombies included."""
+def child_pids(of: int | None = None) -> set[int]:
+    """Return all child processes of process *of*, by default this one, zombies included."""
     found: set[int] = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-        if parent == os.getpid():
+        if parent == (of or os.getpid()):
             found.add(int(stat.parent.name))
     return found
 

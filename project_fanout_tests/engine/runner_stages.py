@@ -9,6 +9,7 @@ from typing import Any
 
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout.engine.errors import FinalError
+from project_fanout_tests.waiting import wait_until
 
 
 def split(unit: Unit, *, width: int = 2) -> Any:
@@ -41,6 +42,15 @@ def fail_for_good(unit: Unit, *, folder: str) -> None:
     attempts = Path(folder)
     (attempts / f"{unit.key}-{len(list(attempts.iterdir()))}").touch()
     raise FinalError("told to fail for good")
+
+
+def mark_and_wait(unit: Unit, *, folder: str, fail: str, go: str) -> str:
+    """Leave a file; the unit *fail* raises, any other one ends when there is the file *go*."""
+    (Path(folder) / unit.key).touch()
+    if unit.key == fail:
+        raise RuntimeError(f"{unit.key} was told to fail")
+    wait_until(Path(go).exists, "it may go on")
+    return unit.key
 
 
 def fail_first(unit: Unit, *, folder: str, times: int = 1) -> int:
@@ -103,6 +113,11 @@ def same_children(unit: Unit) -> Fanout:
 def twins(unit: Unit) -> Fanout:
     """Fan out into two children of one key."""
     return Fanout([Unit("twin"), Unit("twin")])
+
+
+def list_of_units(unit: Unit) -> list[Unit]:
+    """Return units as they are, where a `Fanout` of them was meant."""
+    return [Unit(f"{unit.key}/0"), Unit(f"{unit.key}/1")]
 
 
 def some_records(*, count: int = 3, units: int = 2) -> Iterator[Record]:

@@ -282,6 +282,7 @@ def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
         ("sqlite://", "in memory keeps nothing"),
         ("sqlite:///:memory:", "in memory keeps nothing"),
         ("nonsense://", "Install its SQLAlchemy dialect"),
+        ("~nobody-of-this-name/x.db", "Could not determine home directory. Name another place"),
         ("a b://c", "not an SQLAlchemy URL"),
         ("postgresql://me:hush@127.0.0.1:9/x?password=hush", "See that the database runs"),
         ("postgresql+no_driver://me:hush@h/x", "Install its SQLAlchemy dialect"),
@@ -292,6 +293,17 @@ def test_urls_that_lead_nowhere(url: str, message: str) -> None:
     with pytest.raises(LedgerError, match=message) as raised:
         Ledger(url)
     assert "hush" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["~/deep/fanout.db", "sqlite:///~/deep/fanout.db"])
+def test_a_ledger_may_be_in_the_home(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` is the user's home also where no shell expands it, and never a folder of that name."""
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    with Ledger(url):
+        assert (tmp_path / "home" / "deep" / "fanout.db").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_where_the_ledger_is_by_default() -> None:

@@ -4,6 +4,9 @@ import dataclasses
 import datetime as dt
 import enum
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
@@ -12,7 +15,7 @@ import annotated_types as at
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from project_fanout.engine import Unit
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
@@ -28,6 +31,13 @@ class Size:
 
     width: int
     height: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Tags:
+    """Words in no order."""
+
+    words: set[str]
 
 
 class Colour(enum.Enum):
@@ -213,6 +223,13 @@ def test_wrong_replacements_are_refused_when_built(settings: dict[str, Any], sai
         (int, None),
         (Annotated[int, at.Ge(1)], None),
         (Any, None),
+        (str | Path, Path("docs")),
+        (str | dt.date, dt.date(2026, 2, 28)),
+        (Any, Path("docs")),
+        (Any, (1, 2)),
+        (dict, {1: "a"}),
+        (Size | dict, Size(1)),
+        (SecretStr, SecretStr("hunter2")),
     ],
     ids=str,
 )
@@ -222,6 +239,42 @@ def test_a_default_survives_the_run_config(annotation: Any, default: Any) -> Non
     (param,) = params
     shown = None if param.default is None else param.to_json(param.default)
     assert params.read({"value": shown}) == params.read({}) == {"value": default}
+    assert type(params.read({"value": shown})["value"]) is type(default)
+
+
+def test_what_a_function_does_to_its_default_is_gone_in_the_next_run() -> None:
+    """A list as a default is a new list in each run, whatever the last one has put into it."""
+    params = Params(no_records, [stage_of(Any, ["a"])])
+    params.read({})["value"].append("b")
+    params.read({"value": ["a"]})["value"].append("b")
+    assert params.read({}) == params.read({"value": ["a"]}) == {"value": ["a"]}
+
+
+_FINGERPRINT = """
+from project_fanout.engine.params import Params
+from project_fanout_tests.engine.test_params import Tags, no_records, stage_of
+values = {"a": {"x", "y", "z"}, "b": [{"x", "y", "z"}], "c": Tags({"x", "y", "z"}), "d": frozenset("xyz")}
+stages = [stage_of(object, each) for each in values.values()]
+for stage in stages:
+    params = Params(no_records, [stage])
+    print(params.to_json(params.read({})))
+"""
+
+
+def test_a_set_is_the_same_in_every_process() -> None:
+    """The order of a set, which changes from process to process, does not make a unit another one."""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", _FINGERPRINT],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(printed) == 1
+    assert printed.pop().count("x") == 4
 
 
 @pytest.mark.parametrize(
@@ -231,6 +284,7 @@ def test_a_default_survives_the_run_config(annotation: Any, default: Any) -> Non
         (stage_of(Annotated[int, at.Le(3)], 4), "value is 4, accepted: int, 3 or less"),
         (stage_of(Opaque), "takes value: Opaque, which run config cannot hold"),
         (stage_of(Any, Opaque()), "which run config cannot hold"),
+        (stage_of(bytes, b"\xff"), "takes value: bytes = b'\\xff', which run config cannot hold"),
         (stage_of("Decimal"), "cannot be read"),
         (stage_of("an int"), "cannot be read"),
         (stage_of("math.nothing"), "cannot be read"),

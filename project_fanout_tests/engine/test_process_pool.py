@@ -4,15 +4,19 @@ import json
 import logging
 import os
 import pickle
+import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from project_fanout.engine import ProcessPool
+from project_fanout.engine.backlog import Job
 from project_fanout.engine.calls import UnitLog
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout_tests.engine.pool_support import NothingLeft, lives, make_call
@@ -87,6 +91,8 @@ CRASH_TABLE = [
     ("death", "kill_self", int(signal.SIGKILL), None, "crashed", "WorkerCrashed", "memory ran out"),
     ("death", "kill_self", int(signal.SIGTERM), None, "crashed", "WorkerCrashed", "SIGTERM"),
     ("death", "kill_self_while_sending", None, None, "crashed", "WorkerCrashed", "SIGKILL"),
+    ("death", "close_files_and_exit", 0.02, None, "crashed", "WorkerCrashed", "exit code 7"),
+    ("death", "close_files_and_exit", 600, None, "crashed", "WorkerCrashed", "closed its connection"),
     ("deadline", "hang", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
     ("deadline", "hang_deaf", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
     ("deadline", "stop_self", None, 0.2, "timed_out", "TimeoutError", "deadline of 0.2 s"),
@@ -247,10 +253,25 @@ def test_many_threads_may_submit_at_once(pool: ProcessPool) -> None:
     }
 
 
+class WatchedPool(ProcessPool):
+    """Notes how many failed workers each call that comes back has been counted for."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.returned: list[int] = []
+
+    def put_back(self, job: Job, *, counted: bool) -> None:
+        self.returned.append(job.returned)
+        super().put_back(job, counted=counted)
+
+
 def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
-    """The attempt is crashed and its error names the limit; what waits behind it runs once, in a new worker."""
+    """The attempt is crashed and its error names the limit; what waits behind it runs once, in a new worker.
+
+    And without a word against it: a call that three workers failed to start is crashed for good.
+    """
     sizes = [0, 0, 0, 400_000_000, *[100_000_000] * 6]
-    with ProcessPool(1, memory_limit_mb=300) as pool:
+    with WatchedPool(1, memory_limit_mb=300) as pool:
         first = pool.submit(make_call("process_id")).result(20)
         replies = [
             each.result(20) for each in [pool.submit(make_call("want_memory", size)) for size in sizes]
@@ -260,6 +281,44 @@ def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
     assert str(replies[3].error) == "MemoryError: (memory_limit_mb of the pool is 300)"
     assert "want_memory" in replies[3].error.traceback
     assert first.result_json != last.result_json
+    assert set(pool.returned) == {0}
+
+
+def test_whatever_comes_of_too_little_memory_names_the_limit() -> None:
+    """An error that a library has made of it, a worker that dies of it, and a payload that does not fit."""
+    calls = [
+        make_call("hide_want_of_memory", 400_000_000),
+        make_call("segfault"),
+        make_call("echo", "x" * 40_000_000),
+    ]
+    with ProcessPool(1, memory_limit_mb=50) as pool:
+        replies = [pool.submit(call).result(20) for call in calls]
+        assert pool.submit(make_call("echo")).result(20).status == "succeeded"
+    with ProcessPool(1, memory_limit_mb=1) as pool:
+        replies.append(pool.submit(make_call("echo")).result(20))
+    # In 1 MiB a worker may fail at its start or in its first call.
+    for reply, said in zip(replies, ["cannot load the picture", "SIGSEGV", "3 workers", ""], strict=True):
+        assert reply.status == "crashed"
+        assert said in str(reply.error)
+        assert re.search(r"\(memory_limit_mb of the pool is (50|1)\)$", str(reply.error))
+    assert not any("the kernel" in str(reply.error) for reply in replies)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 1>&- 2>&-"])
+def test_a_pool_works_without_standard_streams(closed: str, tmp_path: Path) -> None:
+    """As in a service that was started with them closed; what its units print goes nowhere, not to the pool."""
+    script = (
+        "import sys\n"
+        "from project_fanout.engine import ProcessPool\n"
+        "from project_fanout_tests.engine.pool_support import make_call\n"
+        "with ProcessPool(1) as pool:\n"
+        "    reply = pool.submit(make_call('say_something')).result(20)\n"
+        "open(sys.argv[1], 'w').write(f'{reply.status} {reply.result_json} {reply.error}')\n"
+    )
+    told = tmp_path / "told"
+    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", script, str(told)]
+    subprocess.run(shell, check=True, timeout=60)
+    assert told.read_text() == 'succeeded "said" None'
 
 
 def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

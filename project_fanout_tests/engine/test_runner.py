@@ -2,7 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from project_fanout.engine import FanoutPolicy, InlinePool, ProcessPool, Record, Unit, UnitOutcome
-from project_fanout.engine.calls import UnitLog, UnitPool
-from project_fanout.engine.errors import InvalidRecordError, PoolClosedError
-from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
+from project_fanout.engine.errors import InvalidRecordError, LedgerError, PoolClosedError
+from project_fanout.engine.job import Ended, Job
+from project_fanout.engine.model import UnitError
+from project_fanout.engine.progress import Progress
+from project_fanout.engine.runner import Memory, StageRun
 from project_fanout.engine.stages import describe_stage
 from project_fanout.engine.tally import Tally
 from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +47,7 @@ def run(
     *,
     tally: Tally | None = None,
     logs: list[UnitLog] | None = None,
+    memory: Memory | None = None,
     **params: Any,
 ) -> list[Progress]:
     """Take *records* through the stages *functions* and return them."""
@@ -56,9 +64,32 @@ def run(
             pool=pool,
             tally=tally,
             budget="asset",
+            memory=memory,
             on_log=None if logs is None else logs.append,
         ).advance(going)
     return going
+
+
+class HandPool:
+    """A pool of one worker that the test plays by hand, where the order of two replies matters."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.calls: dict[str, Future[UnitReply]] = {}
+
+    def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
+        """Keep the call for `reply`."""
+        self.calls[call.unit_key] = Future()
+        self.calls[call.unit_key].set_running_or_notify_cancel()
+        return self.calls[call.unit_key]
+
+    def reply(self, unit_key: str, reply: UnitReply) -> None:
+        """End a unit."""
+        self.calls[unit_key].set_result(reply)
+
+    def close(self) -> None:
+        """Nothing to close."""
 
 
 def outcomes(going: Sequence[Progress]) -> list[UnitOutcome]:
@@ -241,6 +272,135 @@ def test_fail_fast_denies_further_attempts_and_keeps_the_failure() -> None:
     assert str(ended[0].error) == "ValueError: not this time"
 
 
+def test_fail_fast_takes_back_what_no_worker_has_begun(tmp_path: Path, process_pool: ProcessPool) -> None:
+    """Also where all units have been handed to the pool at once: of 60 few more start than were under way."""
+    records = [Record("r", [Unit(f"u{number:02}") for number in range(60)])]
+    policy = FanoutPolicy(strategy="parallel", fail_fast=True)
+    tally = Tally()
+    ended: list[Progress] = []
+    params = {"folder": str(tmp_path), "fail": "u00", "go": str(tmp_path / "go")}
+
+    def take() -> None:
+        ended.extend(run(records, [stages.mark_and_wait], process_pool, policy, tally=tally, **params))
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    wait_until(lambda: tally.out_of_reach(0), "the first unit has failed")
+    (tmp_path / "go").touch()
+    thread.join(30)
+    (record,) = ended
+    marks = sorted(path.name for path in tmp_path.glob("u*"))
+    assert "u00" in marks
+    assert len(marks) <= 20
+    assert sorted(unit.unit_key for unit in record.outcome.units) == marks
+    assert len(record.waiting) == 60 - len(marks)
+
+
+def test_fail_fast_keeps_a_failure_that_waits_for_room(tmp_path: Path) -> None:
+    """A unit whose next attempt is due, but finds the pool full, ends with the error of its last one."""
+    pool = HandPool()
+    policy = FanoutPolicy(strategy="auto", fail_fast=True, max_attempts=2, retry_delay_s=0.01)
+    records = [Record("r", [Unit("raises"), Unit("fans out"), Unit("third")])]
+    ended: list[Progress] = []
+    thread = threading.Thread(target=lambda: ended.extend(run(records, [stages.echo], pool, policy)))
+    thread.start()
+    wait_until(lambda: len(pool.calls) == 2, "two are in the pool")
+    pool.reply("raises", UnitReply("failed", 0.0, error=UnitError("ValueError", "not this time")))
+    wait_until(lambda: len(pool.calls) == 3, "the third has taken its place")
+    time.sleep(0.1)  # the retry is due within 0.015 s, and nothing shows that it waits
+    pool.reply("fans out", UnitReply("succeeded", 0.0, fanout=(("child", "null"),)))
+    pool.reply("third", UnitReply("succeeded", 0.0, "3"))
+    thread.join(30)
+    (record,) = ended
+    assert [(each.unit_key, each.status, each.attempts) for each in record.outcome.units] == [
+        ("raises", "failed", 1),
+        ("fans out", "failed", 1),
+        ("third", "succeeded", 1),
+    ]
+
+
+def test_a_step_that_gives_up_leaves_no_work_behind(tmp_path: Path, process_pool: ProcessPool) -> None:
+    """When an outcome cannot be kept, units that no worker has begun are not run for nobody."""
+
+    class Full:
+        """A ledger whose disk is full."""
+
+        def recall(self, run: StageRun, jobs: Sequence[Job]) -> list[tuple[Job, Ended]]:
+            return []
+
+        def remember(self, run: StageRun, job: Job, ended: Ended) -> None:
+            raise LedgerError("disk full")
+
+    (tmp_path / "go").touch()
+    records = [Record("r", [Unit(f"u{number:02}") for number in range(60)])]
+    params = {"folder": str(tmp_path), "fail": "", "go": str(tmp_path / "go")}
+    with pytest.raises(LedgerError):
+        run(
+            records,
+            [stages.mark_and_wait],
+            process_pool,
+            FanoutPolicy(strategy="parallel"),
+            memory=Full(),
+            **params,
+        )
+    # Whatever the two workers had in hand is through before what is submitted now.
+    outcomes(run(records[:1], [stages.echo], process_pool))
+    assert len(list(tmp_path.glob("u*"))) <= 40
+
+
+def test_sequential_records_do_not_wait_for_each_other(tmp_path: Path, process_pool: ProcessPool) -> None:
+    """Records that share a step use all workers, each with one unit at a time."""
+    records = [Record(f"r{n}", [Unit(f"r{n}u{number}") for number in range(4)]) for n in range(2)]
+    policy = FanoutPolicy(strategy="sequential")
+    ended = outcomes(run(records, [stages.level], process_pool, policy, folder=str(tmp_path), wait_for=2))
+    assert ended[0].result["started"] >= 2
+    for record in ("r0", "r1"):
+        started = [each.result["started"] for each in ended if each.unit_key.startswith(record)]
+        assert started == sorted(started)
+
+
+def test_inline_a_unit_is_kept_before_the_next_one_begins(tmp_path: Path) -> None:
+    """With the inline pool, too, a kill costs the unit in work alone, whatever the strategy."""
+    begun: list[int] = []
+
+    class Notes:
+        """Notes how many units had begun when the outcome of each came to be kept."""
+
+        def recall(self, run: StageRun, jobs: Sequence[Job]) -> list[tuple[Job, Ended]]:
+            return []
+
+        def remember(self, run: StageRun, job: Job, ended: Ended) -> None:
+            begun.append(len(list(tmp_path.iterdir())))
+
+    records = [Record("r", [Unit(f"u{number}") for number in range(5)])]
+    for strategy in ("parallel", "auto"):
+        policy = FanoutPolicy(strategy=strategy)  # type: ignore[arg-type]  # one of its values
+        run(records, [stages.mark], InlinePool(), policy, memory=Notes(), folder=str(tmp_path))
+        assert begun == [1, 2, 3, 4, 5]
+        begun.clear()
+        for mark in tmp_path.iterdir():
+            mark.unlink()
+
+
+def test_inline_max_workers_holds_for_all_threads(tmp_path: Path) -> None:
+    """Two steps of one asset that run their units themselves do not run more at once than `max_workers`."""
+    pool, tally = InlinePool(), Tally()
+    policy = FanoutPolicy(max_workers=1)
+    found: list[UnitOutcome] = []
+
+    def take(name: str) -> None:
+        records = [Record(name, [Unit(f"{name}{number}") for number in range(6)])]
+        going = run(records, [stages.level], pool, policy, tally=tally, folder=str(tmp_path), wait_for=1)
+        found.extend(outcomes(going))
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [each.result["working"] for each in found] == [1] * 12
+
+
 def test_without_fail_fast_every_unit_runs(tmp_path: Path) -> None:
     """Whatever has failed before."""
     records = [Record("r", [Unit(f"u{number}") for number in range(10)])]
@@ -312,6 +472,10 @@ def test_a_closed_pool_ends_the_record() -> None:
         (10, 10, 1.0, False),
         (1, None, 0.0, True),
         (1, None, 0.1, False),
+        # 0.29 * 100 and 0.57 * 100 are a little less than 29 and 57 to a computer.
+        (29, 100, 0.29, False),
+        (57, 100, 0.57, False),
+        (30, 100, 0.29, True),
     ],
 )
 def test_the_tally_knows_when_it_is_too_late(failed: int, total: int | None, ratio: float, out: bool) -> None:

@@ -3,7 +3,7 @@
 import functools
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,11 @@ def generator(unit: Unit) -> Iterator[int]:
     yield 1
 
 
+async def async_generator(unit: Unit) -> AsyncIterator[int]:
+    """Return an asynchronous generator, which is not JSON."""
+    yield 1
+
+
 def orphan(unit: Unit) -> None:
     """Claim to come from a module that there is not."""
 
@@ -152,7 +157,8 @@ def test_a_stage_is_described_by_what_a_worker_needs(
         (any_args, "*units"),
         (any_kwargs, "**params"),
         (coroutine, "coroutine"),
-        (generator, "generator"),
+        (generator, "it is a generator function"),
+        (async_generator, "it is an asynchronous generator function"),
         (orphan, "no_such_module_x"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

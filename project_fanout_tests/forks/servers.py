@@ -14,11 +14,11 @@ import trustme
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
-def content(body: bytes, **headers: str) -> Answer:
+def content(body: bytes, *, status: int = 200, **headers: str) -> Answer:
     """An answer with *body*."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
+        request.send_response(status)
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             request.send_header(name.replace("_", "-"), value)
         request.end_headers()

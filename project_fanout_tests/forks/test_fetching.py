@@ -67,6 +67,13 @@ def test_a_file_of_an_allowed_host(tmp_path):
         assert asked == ["/moved", "/picture?a=b&c=d"]
 
 
+def test_a_path_may_have_any_letters(tmp_path):
+    """Letters that are not ASCII are sent as their percent codes; those that are codes already stay."""
+    with serving({"/%C3%A4%20b?q=%C3%B6&r=%25": content(b"x")}) as (host, asked):
+        fetch(f"http://{host}/ä%20b?q=ö&r=%25", RemoteFiles((host,)), tmp_path / "file")
+    assert asked == ["/%C3%A4%20b?q=%C3%B6&r=%25"]
+
+
 @pytest.mark.parametrize("allowed", [(), ("example.org",), ("127.0.0.1",), ("127.0.0.1:1",)])
 def test_a_host_that_is_not_allowed_gets_no_request(tmp_path, allowed):
     """A name stands for that name and its default port alone, and a refused server hears nothing."""
@@ -149,12 +156,25 @@ def test_a_file_that_ends_too_early(tmp_path):
         ("http://{host}/gone", "cannot be fetched: Not Found"),
         ("http://user:secret@{host}/a", "holds a user name or password"),
         ("http://{host}x/a", "is not a URL"),
+        ("http://user:secret@{host}x/a", "is not a URL"),
+        ("http://{host}/away", "redirects to 'http://elsewhere.example/a'"),
+        ("http://{host}/here", "holds a user name or password"),
+        ("http://{host}/file", "Redirection to url 'file://elsewhere.example/a' is not allowed"),
+        ("http://{host}/part", "was answered with 206 Partial Content, accepted: 200"),
+        ("http://{host}/none", "was answered with 204 No Content, accepted: 200"),
         ("http:///a", "at the host ''"),
     ],
 )
 def test_other_reasons(tmp_path, url, said):
-    """What else can go wrong is said plainly, and no password with it."""
-    with serving({}) as (host, _):
+    """What else can go wrong is said plainly, and no password with it, whether the user's or the server's."""
+    answers = {
+        "/away": redirect("http://user:secret@elsewhere.example/a"),
+        "/file": redirect("file://user:secret@elsewhere.example/a"),
+        "/part": content(b"x" * 4, status=206, Content_Range="bytes 0-3/10"),
+        "/none": content(b"", status=204),
+    }
+    with serving(answers) as (host, _):
+        answers["/here"] = redirect(f"http://user:secret@{host}/a")
         reason = refused(url.format(host=host), tmp_path, allowed_hosts=(host,))
     assert said in reason
     assert "secret" not in reason
@@ -168,12 +188,15 @@ def test_nobody_there(tmp_path):
 
 
 def test_https_is_verified(tmp_path, monkeypatch):
-    """A server that cannot prove to be the host is not believed."""
-    with standing_in_for("pictures.example", {"/a": content(b"x")}, tmp_path) as environment:
+    """A server that cannot prove to be the host is not believed, and one that can does not lead away from https."""
+    answers = {"/a": content(b"x"), "/plain": redirect("http://pictures.example/a")}
+    with standing_in_for("pictures.example", answers, tmp_path) as environment:
         monkeypatch.setenv("https_proxy", environment["https_proxy"])
         monkeypatch.setenv("no_proxy", "")
         said = refused("https://pictures.example/a", tmp_path, allowed_hosts=("pictures.example",))
         assert "certificate verify failed" in said
         monkeypatch.setenv("SSL_CERT_FILE", environment["SSL_CERT_FILE"])
         fetch("https://pictures.example/a", RemoteFiles(("pictures.example",)), tmp_path / "file")
+        said = refused("https://pictures.example/plain", tmp_path, allowed_hosts=("pictures.example",))
+        assert "a redirect has to stay on the host, and on https" in said
     assert (tmp_path / "file").read_bytes() == b"x"

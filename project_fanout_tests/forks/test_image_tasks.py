@@ -184,8 +184,10 @@ def test_what_is_no_picture(run, location, error, said, tmp_path):
     """The reason is said, and nothing is left behind."""
     (tmp_path / "text.png").write_text("Dear Sir or Madam")
     location = location.format(folder=tmp_path)
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=said) as refused:
         run("a", tmp_path / "out", fileLocation=location, outputFormat="png", outputWidth=9, outputHeight=9)
+    assert "Dear" not in str(refused.value), "what a file holds is nobody's business"
+    assert list((tmp_path / "out").glob(".work/*")) == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / "text.png"]
 
 

@@ -1,5 +1,6 @@
 """The images assets in Dagster, from a folder of photographs to files, tables and a page."""
 
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,9 @@ from project_fanout.images import __main__ as command
 from project_fanout.images.assets import image_catalog, renditions_report, web_renditions
 from project_fanout.images.catalog import shipped_photos
 from project_fanout.images.warehouse import Warehouse
+from project_fanout_tests.e2e.server import run_python
 from project_fanout_tests.images.samples import bad_pictures, quadrants
+from project_fanout_tests.pages import blocks, page
 
 ASSETS = [image_catalog, web_renditions, renditions_report]
 
@@ -53,6 +56,25 @@ def shipped(tmp_path_factory):
     result = run(folder)
     assert result.success, failure_text(result)
     return folder, result
+
+
+def test_the_query_of_the_readme_tells_what_a_phone_loads(shipped):
+    """As README runs it, it has each photograph in each format, also the one narrower than the screen."""
+    folder, _ = shipped
+    text = page("README.md")
+    [query] = blocks(text, "sql")
+    (folder / "phone.sql").write_text(query)
+    [command] = re.findall(r'^\.venv/bin/python -c "(import duckdb.*)"$', text, re.MULTILINE)
+    shown = run_python("-c", command.replace("output/warehouse", "warehouse"), home=folder, folder=folder)
+    assert shown.returncode == 0, shown.stderr
+    assert "chelsea.png" in shown.stdout
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
+        rows = connection.execute(query).fetchall()
+    assert len(rows) == 5 * 3
+    widths = {(file, width) for file, _, width, *_ in rows}
+    assert len(widths) == 5
+    assert {width for file, width in widths if file != "chelsea.png"} == {480}
+    assert 0 < dict(widths)["chelsea.png"] < 480
 
 
 def test_the_report_agrees_with_a_look_at_every_file(shipped):

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from project_fanout.images.catalog import find_pictures, shipped_photos
+from project_fanout.images.photographs import read_photographs
 from project_fanout.images.pictures import PictureError
+from project_fanout.images.tables import catalog_table
 from project_fanout_tests.images.samples import bad_pictures, bomb, quadrants, with_orientation
 
 
@@ -98,11 +100,20 @@ def test_links_to_folders_are_followed_and_a_circle_ends(tmp_path):
 
 
 def test_a_name_that_is_not_text_is_named(tmp_path):
-    """A file name in an old encoding cannot be a key: it is listed in a readable form with the remedy."""
-    quadrants().save(tmp_path / "good.png")
-    (tmp_path / "good.png").rename(tmp_path / os.fsdecode(b"caf\xe9.png"))
-    (picture,) = find_pictures(tmp_path).pictures
-    assert (picture.file, picture.problem) == ("caf\\xe9.png", "its name is not UTF-8 text; rename it")
+    """A file name in an old encoding cannot be a key: it is listed in a form of its own, with the remedy."""
+    for name in (b"caf\xe9.png", b"caf\\xe9.png", b"caf\\xe9\xe9.png", b"caf\xe9\\xe9.png"):
+        quadrants().save(tmp_path / "photo.png")
+        (tmp_path / "photo.png").rename(tmp_path / os.fsdecode(name))
+    catalog = find_pictures(tmp_path)
+    assert [picture.file for picture in catalog.readable] == ["caf\\xe9.png"]
+    assert [picture.file for picture in catalog.unreadable] == [
+        "./caf\\\\xe9\\xe9.png",
+        "./caf\\xe9.png",
+        "./caf\\xe9\\\\xe9.png",
+    ]
+    assert {picture.problem for picture in catalog.unreadable} == {"its name is not UTF-8 text; rename it"}
+    records = list(read_photographs(catalog_table(catalog.pictures), output_dir=f"{tmp_path}.web"))
+    assert len({record.key for record in records}) == 4
 
 
 def test_the_pixel_limit_can_be_set(tmp_path):

@@ -25,6 +25,9 @@ defs = dg.Definitions(
             "multiprocess", [chain], executor_def=dg.multiprocess_executor.configured(_FORKSERVER)
         ),
         dg.define_asset_job("held_job", [held], executor_def=dg.in_process_executor),
+        dg.define_asset_job(
+            "held_multiprocess", [held], executor_def=dg.multiprocess_executor.configured(_FORKSERVER)
+        ),
     ],
 )
 

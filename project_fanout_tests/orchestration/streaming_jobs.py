@@ -114,6 +114,18 @@ def add_up(numbers: list[int]) -> int:
     return sum(numbers)
 
 
+@dg.op
+def one_more(number: int) -> int:
+    return number + 1
+
+
+@dg.graph
+def one_by_one() -> None:
+    add_up(
+        three_items().map(lambda number: one_more.alias("then")(one_more.alias("first")(number))).collect()
+    )
+
+
 @dg.graph
 def thousand() -> None:
     many().map(cheap)
@@ -130,7 +142,7 @@ def fails_half_way(folder: Folder) -> Iterator[dg.DynamicOutput[int]]:
         raise ValueError("the list broke off")
 
 
-@dg.op(out=dg.DynamicOut(int), retry_policy=dg.RetryPolicy(max_retries=1, delay=0.3))
+@dg.op(out=dg.DynamicOut(int), retry_policy=dg.RetryPolicy(max_retries=1, delay=0.1))
 def retried_half_way(folder: Folder) -> Iterator[dg.DynamicOutput[int]]:
     attempt = folder.count("attempt")
     for number, key in enumerate("abcd"):
@@ -206,6 +218,22 @@ def stuck() -> None:
     add_up(three_items().map(sleeps_for_ever).collect())
 
 
+@dg.op(pool="beds")
+def naps(folder: Folder, number: int) -> int:
+    folder.mark(f"asleep {number}")
+    try:
+        while True:
+            time.sleep(0.05)
+    except dg.DagsterExecutionInterruptedError:
+        folder.mark(f"woken {number}")
+        raise
+
+
+@dg.graph
+def napping() -> None:
+    add_up(three_items().map(naps).collect())
+
+
 @dg.op
 def talks(context: dg.OpExecutionContext, folder: Folder, number: int) -> int:
     # Every step logs while the others are under way.
@@ -258,7 +286,7 @@ def job(name: str) -> dg.JobDefinition:
                 "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(LateStore()),
             }.items()
             if key
-            in {"waiting": {"gate"}, "stuck": {"folder"}, "thousand": {"io_manager"}}.get(name, {"folder"})
+            in {"waiting": {"gate"}, "thousand": {"io_manager"}, "one_by_one": set()}.get(name, {"folder"})
         },
     )
 

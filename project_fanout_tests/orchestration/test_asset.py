@@ -13,6 +13,8 @@ from project_fanout.engine import FanoutPolicy, Record, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.engine.pool_support import NothingLeft
+from project_fanout_tests.orchestration import odd_names
 from project_fanout_tests.orchestration.support import (
     INLINE,
     mapped_steps,
@@ -22,6 +24,7 @@ from project_fanout_tests.orchestration.support import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from decimal import Decimal
 
 
@@ -54,6 +57,12 @@ def by_partition(*, partition_key: str) -> list[Record]:
     return [Record(partition_key, [Unit("u", partition_key)])]
 
 
+PARTITIONED = {
+    "records": by_partition,
+    "partitions_def": dg.StaticPartitionsDefinition(["2026-01", "2026-02"]),
+}
+
+
 def unreadable(*, price: "Decimal") -> list[Record]:
     """Name a type that is not there when it runs."""
     return []
@@ -68,6 +77,22 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
     ("options", "said"),
     [
         ({"stages": []}, "stages is empty"),
+        ({"stages": stages.echo}, "a function, accepted: a list of functions; write stages=[echo]."),
+        ({"stages": "echo"}, "stages is 'echo', a str, accepted: a list of functions"),
+        (
+            {"policy": {"max_attempts": 3, "reuse": "always"}},
+            "a dict, accepted: a FanoutPolicy; write policy=FanoutPolicy(max_attempts=3, reuse='always').",
+        ),
+        (
+            {"policy": FanoutPolicy},
+            "a type, accepted: a FanoutPolicy; write policy=FanoutPolicy(max_attempts=3).",
+        ),
+        ({"aggregate": "sum"}, "aggregate is 'sum', a str, accepted: a function of one argument, the table"),
+        ({"aggregate": lambda table, other: table}, "missing a required argument: 'other'), accepted: a fun"),
+        ({"aggregate": lambda: 1}, "too many positional arguments), accepted: a function of one argument"),
+        ({"params": [("count", 1)]}, "params is [('count', 1)], a list, accepted: a mapping; write params={"),
+        ({"ins": ["catalog"]}, "ins is ['catalog'], a list, accepted: a mapping"),
+        ({"resources": "pool"}, "resources is 'pool', a str, accepted: a mapping"),
         ({"stages": [lambda unit: 1]}, "lambda"),
         ({"stages": [functools.partial(stages.echo)]}, "not a function"),
         ({"stages": [stages.echo, other_count]}, "'count'"),
@@ -75,6 +100,8 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
         ({"records": hides_params}, "**params"),
         ({"records": wants_context}, "context"),
         ({"records": by_partition}, "give partitions_def"),
+        ({**PARTITIONED, "backfill_policy": dg.BackfillPolicy.single_run()}, "backfill_policy"),
+        ({**PARTITIONED, "backfill_policy": dg.BackfillPolicy.multi_run(3)}, "backfill_policy"),
         ({"records": unreadable}, "Decimal"),
         ({"records": None}, "give a function"),
         ({"records": [Record("r")]}, "give a function"),
@@ -92,6 +119,29 @@ def test_a_wrong_declaration_is_refused_when_built(options: dict[str, Any], said
 
 
 # Records functions
+
+
+def typed_for_checkers_alone(*, count: int = 1) -> "Iterator[Record]":
+    """Yield one record; what this returns is named by an import that is not there when it runs."""
+    yield Record("r", [Unit("u", count)])
+
+
+def price_of(unit: Unit) -> "Decimal":
+    """Return what is in the payload."""
+    result: Decimal = unit.payload
+    return result
+
+
+def test_a_stage_may_have_any_name_that_python_accepts() -> None:
+    """Also one that Dagster does not, or that is taken in the graph; ordinary ones stay as they are."""
+    by_name = {stage.__name__: stage for stage in odd_names.STAGES}
+    asset = build(stages=[by_name[name] for name in odd_names.NAMES], params={"count": 1, "units": 1})
+    assert table(asset)["result"].tolist() == [odd_names.NAMES]
+    graph: Any = asset.node_def
+    ops = [node.name for node in graph.node_named("record").definition.nodes]
+    assert len(ops) == len(set(ops)) == len(odd_names.NAMES)
+    assert {"process_record", "Weigh", "weigh", "weigh_stage_12"} <= set(ops)
+    assert [name for name in ops if name.startswith("obrabot")]
 
 
 class Numbers:
@@ -114,13 +164,14 @@ def upstream_by_position(numbers: Any, /, *, extra: int = 1) -> list[Record]:
         (functools.partial(stages.some_records, count=1), [0, 1]),
         (lambda: [Record("r", [Unit("u", "lambda")])], ["lambda"]),
         (lambda: (Record("r", [Unit("u", "tuple")]),), ["tuple"]),
+        (typed_for_checkers_alone, [1]),
         (Numbers(), [7]),
         (Numbers().__call__, [7]),
     ],
 )
 def test_records_may_be_any_callable(records: Any, results: list[Any]) -> None:
     """It runs in the run's process, so unlike a stage it need not be importable."""
-    assert table(build(records=records))["result"].tolist() == results
+    assert table(build(records=records, stages=[price_of]))["result"].tolist() == results
 
 
 @pytest.mark.parametrize("found", [None, 5, "text", Record("r"), {"a": 1}, [("a", [])], ["text"]])
@@ -128,6 +179,42 @@ def test_what_is_no_record_is_refused(found: Any) -> None:
     """With what it is, and what to return."""
     with pytest.raises(Exception, match=r"Record\(key, units\)"):
         materialize(build(records=lambda: found))
+
+
+@pytest.mark.parametrize("found", [Record("r"), {"a": Record("a")}], ids=["one record", "a dict of records"])
+def test_what_is_no_list_of_records_is_refused(found: Any) -> None:
+    """By the name of what it is, with the way out."""
+    kind = type(found).__name__
+    with pytest.raises(Exception, match=rf", a {kind}: return a list of Record\(key, units\), or yield them"):
+        materialize(build(records=lambda: found))
+
+
+def test_a_stage_that_returns_units_is_told_to_return_a_fanout() -> None:
+    """The row's error says what to write in place of a list of units."""
+    frame = table(
+        build(records=lambda: [Record("r", [Unit("u")])], stages=[stages.list_of_units, stages.echo]),
+        policy={"max_failed_ratio": 1},
+    )
+    (error,) = frame["error"]
+    assert error.startswith("TypeError: result[0] is a Unit, which is not JSON; ")
+    assert "return Fanout([Unit(key, payload), ...])" in error
+
+
+def test_an_error_of_the_library_has_one_name_in_every_row() -> None:
+    """Whether a stage made the mistake itself or what it returned is one: the class, without its module."""
+    records = [Record("r", [Unit("u")])]
+    found = {
+        stage.__name__: table(
+            build(records=lambda: records, stages=[stage, *more]), policy={"max_failed_ratio": 1}
+        )["error"].tolist()
+        for stage, more in (
+            (stages.twins, [stages.echo]),
+            (stages.same_children, []),
+        )
+    }
+    assert set(found) == {"twins", "same_children"}
+    for (error,) in found.values():
+        assert error.startswith("InvalidRecordError: ")
 
 
 # Upstream assets
@@ -202,6 +289,24 @@ def test_a_partitioned_asset_passes_its_key(positional: bool) -> None:
     others = [numbers] if positional else []
     frame = table(asset, *others, partition_key="2026-02")
     assert frame["result"].tolist() == ["2026-02 3" if positional else "2026-02"]
+
+
+def test_a_partitioned_asset_may_be_backfilled_key_by_key() -> None:
+    """With the policy that Dagster calls multi_run, one partition in each."""
+    asset = build(**PARTITIONED, backfill_policy=dg.BackfillPolicy.multi_run())
+    assert table(asset, partition_key="2026-02")["result"].tolist() == ["2026-02"]
+
+
+def test_a_run_over_several_partitions_finds_the_records_of_all() -> None:
+    """If the records function does not ask for the one key that such a run has not got."""
+    asset = build(
+        partitions_def=PARTITIONED["partitions_def"], backfill_policy=dg.BackfillPolicy.single_run()
+    )
+    whole = {
+        "dagster/asset_partition_range_start": "2026-01",
+        "dagster/asset_partition_range_end": "2026-02",
+    }
+    assert len(table(asset, tags=whole)) == 6
 
 
 def test_a_partitioned_asset_need_not_know_its_key() -> None:
@@ -422,7 +527,9 @@ def test_an_aggregate_that_raises_fails_the_run() -> None:
 
 
 def test_a_policy_may_be_given_to_the_pool_too() -> None:
-    """The pool's size is the run's, the policy's cap the asset's: both are kept."""
+    """The pool's size is the run's, the policy's cap the asset's: both are kept. No worker outlives the run."""
+    before = NothingLeft()
     asset = build(policy=FanoutPolicy(max_workers=1, strategy="parallel"))
     frame = table(asset, resources={"unit_pool": UnitPoolResource(max_workers=1)})
     assert frame["result"].tolist() == list(range(6))
+    before.check()

@@ -66,8 +66,9 @@ def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None,
         ("waiting", "gate", "waiting 2", True),
         ("waiting", "gate", "waiting 2", False),
         ("stuck", "folder", "asleep 2", False),
+        ("napping", "folder", "asleep 2", True),
     ],
-    ids=["cancelled in the UI", "SIGTERM", "steps that nothing can wake"],
+    ids=["cancelled in the UI", "SIGTERM", "steps that nothing can wake", "steps that run Python"],
 )
 def test_an_interrupted_run_ends_and_leaves_nothing(
     home: Path, marks: Path, name: str, resource: str, mark: str, cancelled: bool
@@ -75,8 +76,11 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
     """The process is gone within seconds, each step under way has failed once, no other has started.
 
     Steps of `waiting` are released when their resource is torn down, as a pool's futures are; those
-    of `stuck` sleep for an hour in C code.
+    of `stuck` sleep for an hour in C code. Those of `napping` see the interrupt, so that they can tidy
+    up, and give back their slots of a concurrency pool.
     """
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.event_log_storage.set_concurrency_slots("beds", 3)
     process = start(home, name, streaming_jobs.config(marks, resource))
     try:
         wait_until(
@@ -93,10 +97,13 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
             expected = dg.DagsterRunStatus.CANCELED if cancelled else dg.DagsterRunStatus.FAILURE
             assert status.status is expected
             ends = ends_of_steps(instance, run.run_id)
+            assert instance.event_log_storage.get_concurrency_info("beds").claimed_slots == []
     finally:
         process.kill()
         process.wait()
-    op = "waits_for_pool" if name == "waiting" else "sleeps_for_ever"
+    woken = {each for each in os.listdir(marks) if each.startswith("woken")}
+    assert woken == ({"woken 0", "woken 1", "woken 2"} if name == "napping" else set())
+    op = {"waiting": "waits_for_pool", "stuck": "sleeps_for_ever", "napping": "naps"}[name]
     assert ends == {"three_items": ["STEP_SUCCESS"], **{f"{op}[k{n}]": ["STEP_FAILURE"] for n in range(3)}}
 
 

@@ -91,9 +91,13 @@ def test_a_trigger_that_fails_half_way_starts_nothing_new(
 def test_a_retried_trigger_neither_repeats_nor_loses_a_record(
     instance: dg.DagsterInstance, tmp_path: Path
 ) -> None:
-    """A trigger with a RetryPolicy breaks off and yields its list again, and one record more."""
+    """A trigger with a RetryPolicy breaks off and yields its list again, and one record more.
+
+    It stores what the records' steps read once more: so it waits for the one that runs, and those that
+    have not started, since there is room for two steps at once, wait for it.
+    """
     job = streaming_jobs.reconstructable("retried_trigger")
-    config = streaming_jobs.config(tmp_path, max_concurrent=4)
+    config = streaming_jobs.config(tmp_path, max_concurrent=2)
     with dg.execute_job(job, instance, run_config=config) as result:
         assert result.success
         assert result.output_for_node("collect_any") == [0, 1, 2, 3, 4]
@@ -104,3 +108,21 @@ def test_a_retried_trigger_neither_repeats_nor_loses_a_record(
     assert not [
         path.name for path in tmp_path.iterdir() if path.name.endswith("#2") and "run of" in path.name
     ]
+    events = [
+        (entry.dagster_event.event_type_value, entry.step_key)
+        for entry in instance.all_logs(result.run_id)
+        if entry.dagster_event
+    ]
+    again = events.index(("STEP_RESTARTED", "retried_half_way"))
+    assert events.index(("STEP_SUCCESS", "work[a]")) < again
+    assert min(events.index(("STEP_START", f"work[{key}]")) for key in "bcde") > again
+
+
+def test_a_record_under_way_is_finished_before_the_next_is_begun(instance: dg.DagsterInstance) -> None:
+    """With all records known and room for one step, each record goes through its whole chain in turn."""
+    config = {"execution": {"config": {"max_concurrent": 1}}}
+    result = dg.execute_job(streaming_jobs.reconstructable("one_by_one"), instance, run_config=config)
+    assert result.success
+    started = [event.step_key for event in result.all_events if event.is_step_start]
+    chains = [f"{op}[k{number}]" for number in range(3) for op in ("first", "then")]
+    assert started == ["three_items", *chains, "add_up"]

@@ -130,6 +130,7 @@ def test_duplicate_records_are_refused_before_any_unit(tmp_path: Path, policy: d
     asset = build_fanout_asset("twice", records=twice_yielded, stages=[stages.mark])
     message = refused(InvalidRecordError, asset, params={"folder": str(tmp_path)}, policy=policy)
     assert "two records with the key 'a'" in message
+    assert "Put into the key what tells the two apart" in message
     assert not list(tmp_path.iterdir())
 
 
@@ -242,10 +243,10 @@ def test_the_steps_metadata_counts(tmp_path: Path) -> None:
         for event in result.filter_events(lambda event: event.is_successful_output)
         if ".process_record[" in event.step_key
     ]
-    assert [(each["units"], each["succeeded"], each.get("failed")) for each in counted] == [
-        (2, 2, None),
+    assert [(each["units"], each["succeeded"], each["failed"]) for each in counted] == [
+        (2, 2, 0),
         (2, 1, 1),
-        (2, 2, None),
+        (2, 2, 0),
     ]
     assert "r1u0" in counted[1]["failures"]
 

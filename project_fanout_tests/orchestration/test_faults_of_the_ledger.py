@@ -18,6 +18,7 @@ from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.ledger_support import locked
 from project_fanout_tests.orchestration.ledger_work import counted, letters
+from project_fanout_tests.orchestration.support import INLINE
 from project_fanout_tests.waiting import wait_until
 
 
@@ -101,6 +102,19 @@ def test_reuse(work: Path, path: Path) -> None:
         letters_expected = f"abcde{changes.get('last', 'f')}"
         words = "".join(result.output_for_node("words")["result"])
         assert words == (letters_expected.upper() if changes.get("upper") else letters_expected), what
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_ephemeral_run_has_the_ledger_that_the_environment_names(
+    work: Path, path: Path, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With FANOUT_LEDGER_URL `materialize_to_memory` writes to it; without, it has none."""
+    monkeypatch.delenv("FANOUT_LEDGER_URL", raising=False)
+    if named:
+        monkeypatch.setenv("FANOUT_LEDGER_URL", str(path))
+    words = build_fanout_asset("words", records=letters, stages=[counted], params={"folder": str(work)})
+    assert dg.materialize_to_memory([words], resources=INLINE).success
+    assert (len(kept(path)) if path.exists() else None) == (6 if named else None)
 
 
 def test_the_ledger_is_locked_for_a_while(work: Path, path: Path) -> None:

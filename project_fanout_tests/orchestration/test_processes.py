@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 import yaml
 
+from project_fanout_tests.engine.pool_support import child_pids, lives
 from project_fanout_tests.orchestration import jobs
 from project_fanout_tests.orchestration.support import assert_same, table
 from project_fanout_tests.waiting import wait_until
@@ -47,6 +48,30 @@ def dagster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 def execute_job(name: str, config: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a job from the command line."""
     return dagster(*("job", "execute", "-m", jobs.__name__, "-j", name, "-c", str(config)), **environment)
+
+
+def start_job(name: str, config: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start a job from the command line; what it prints goes to *log*."""
+    command = ("-m", "dagster", "job", "execute", "-m", jobs.__name__, "-j", name, "-c", str(config))
+    with log.open("w") as output:
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+
+
+def descendants(pid: int) -> set[int]:
+    """Return the processes below *pid*."""
+    found: set[int] = set()
+    parents: list[int] = [pid]
+    while parents:
+        below = {child for parent in parents for child in child_pids(parent)} - found
+        found |= below
+        parents = list(below)
+    return found
 
 
 def written(folder: Path, config: Any) -> Path:
@@ -94,6 +119,24 @@ def test_the_command_line_refuses_bad_run_config(instance: dg.DagsterInstance, t
     assert not list(marks.iterdir())
 
 
+def test_no_step_outlives_a_killed_run_under_the_multiprocess_executor(
+    instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """SIGKILL of the run's process: its steps' processes and their workers are gone, too, and compute no further."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    params = {"folder": str(marks), "count": 1, "units": 2, "at": "r0u0"}
+    config = written(tmp_path, {"ops": {"held": {"config": {"params": params}}}})
+    run = start_job("held_multiprocess", config, tmp_path / "log")
+    wait_until(lambda: (marks / "r0u0.0").exists() or run.poll() is not None, "a unit runs", 120)
+    assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
+    below = descendants(run.pid)
+    assert len(below) > 2
+    run.send_signal(signal.SIGKILL)
+    run.wait(30)
+    wait_until(lambda: not any(map(lives, below)), "all are gone")
+
+
 def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     """SIGKILL with three of six records done; re-execution "from failure" gives the whole table.
 
@@ -103,15 +146,7 @@ def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tm
     marks.mkdir()
     params = {"folder": str(marks), "count": 6, "units": 2, "at": "r3u0"}
     config = {"ops": {"held": {"config": {"params": params}}}}
-    command = ["job", "execute", "-m", jobs.__name__, "-j", "held_job", "-c", str(written(tmp_path, config))]
-    with (tmp_path / "log").open("w") as log:
-        run = subprocess.Popen(
-            [sys.executable, "-m", "dagster", *command],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
+    run = start_job("held_job", written(tmp_path, config), tmp_path / "log")
     wait_until(lambda: (marks / "r3u0.0").exists() or run.poll() is not None, "the fourth record runs", 120)
     assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
     run.send_signal(signal.SIGKILL)

@@ -3,14 +3,16 @@
 import pandas as pd
 import pytest
 
-from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
+from project_fanout.engine import RecordOutcome, Unit, UnitError, UnitOutcome
 from project_fanout.engine.model import Status
+from project_fanout.engine.progress import Progress
 from project_fanout.orchestration.report import (
     COLUMNS,
     asset_metadata,
     counts_metadata,
     failures_text,
     outcome_frame,
+    step_metadata,
 )
 
 
@@ -106,13 +108,15 @@ def test_results_that_are_no_dicts_go_to_one_column() -> None:
 def test_numbers_stay_numbers() -> None:
     """Integers without gaps are integers; large ones are exact even beside a failure."""
     whole = frame_of(fine({"n": 1}), fine({"n": 2}))
+    mixed = frame_of(fine({"n": 2**53 + 1}), fine({"n": 0.5}), fine({"n": 2**2000}))
+    assert mixed["n"].tolist() == [2**53 + 1, 0.5, 2**2000]
     gap = frame_of(fine({"n": 2**53 + 1}), bad())
     assert str(whole["n"].dtype) == "int64"
     assert gap["n"].tolist() == [2**53 + 1, None]
 
 
 def test_the_counts_tell_every_status() -> None:
-    """Only those that occur, but always how many succeeded."""
+    """Only those that occur, but always how many succeeded and how many failed: the UI plots both."""
     outcomes = (bad("failed"), bad("crashed"), bad("crashed"), fine(1, seconds=0.25))
     assert counts_metadata([RecordOutcome("r", outcomes), RecordOutcome("s", ())]) == {
         "records": 2,
@@ -120,16 +124,17 @@ def test_the_counts_tell_every_status() -> None:
         "succeeded": 1,
         "failed": 1,
         "crashed": 2,
-        "unit_seconds": 3.25,
     }
-    assert counts_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+    assert counts_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "failed": 0}
 
 
 def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
     """How long units took, the five slowest, and each failure with its reason, safe inside a table."""
     outcomes = [fine(1, unit=f"u{number}", seconds=float(number)) for number in range(1, 21)]
     failed = bad(unit="broken", message="line one\nline | two " + "x" * 500)
-    metadata = asset_metadata([RecordOutcome("r", (*outcomes, failed))])
+    records = [Progress("r", (*outcomes, failed), seconds=211.0, reused=2), Progress("hollow", ())]
+    metadata = asset_metadata(records)
+    assert (metadata["unit_seconds"], metadata["reused"], metadata["records_without_units"]) == (211.0, 2, 1)
     assert (metadata["seconds_p50"], metadata["seconds_p95"], metadata["retried"]) == (10.0, 19.0, 1)
     slowest = metadata["slowest"].value.splitlines()
     assert [line.split("|")[2].strip() for line in slowest[2:]] == ["u20", "u19", "u18", "u17", "u16"]
@@ -139,9 +144,32 @@ def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
     assert len(line) < 500
 
 
+def test_a_step_counts_what_it_has_done_itself() -> None:
+    """The units that it took, its own seconds and failures; outcomes of stages before it are not its own."""
+    lost, waiting = bad(unit="lost"), Unit("a")
+    before = [Progress("r", (lost, waiting, Unit("b")), seconds=1.0, reused=1)]
+    between = [Progress("r", (lost, Unit("a/1"), Unit("a/2"), bad(unit="b")), seconds=3.5, reused=2)]
+    first = step_metadata(before, between, is_last=False)
+    assert "succeeded" not in first
+    assert {
+        name: first[name] for name in ("units", "failed", "unit_seconds", "units_for_next_stage", "reused")
+    } == {
+        "units": 2,
+        "failed": 1,
+        "unit_seconds": 2.5,
+        "units_for_next_stage": 2,
+        "reused": 1,
+    }
+    after = [
+        Progress("r", (lost, fine(1, unit="a/1"), fine(2, unit="a/2"), bad(unit="b")), seconds=4.0, reused=2)
+    ]
+    last = step_metadata(between, after, is_last=True)
+    assert (last["units"], last["succeeded"], last["failed"], last["unit_seconds"]) == (2, 2, 0, 0.5)
+
+
 def test_the_assets_metadata_of_nothing() -> None:
     """No unit, no times."""
-    assert asset_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "unit_seconds": 0}
+    assert asset_metadata([]) == {"records": 0, "units": 0, "succeeded": 0, "failed": 0, "unit_seconds": 0}
 
 
 def test_a_failed_run_names_the_first_twenty() -> None:

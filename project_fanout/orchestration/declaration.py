@@ -1,0 +1,75 @@
+"""What `build_fanout_asset` is given, checked before anything is made of it."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.policy import FanoutPolicy
+
+
+def check_declaration(
+    *, stages: object, policy: object, aggregate: object, mappings: Mapping[str, Any]
+) -> None:
+    """Refuse what is of the wrong kind, whose use would fail later or elsewhere.
+
+    Args:
+        stages: the stage functions.
+        policy: the policy, None for the default.
+        aggregate: what makes the asset's value of the table, None for the table itself.
+        mappings: arguments that are a mapping or None, by their names.
+
+    Raises:
+        FanoutDefinitionError: names the argument, its value, what is accepted, and what to write.
+    """
+    _check_stages(stages)
+    _check_policy(policy)
+    _check_aggregate(aggregate)
+    for name, value in mappings.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise FanoutDefinitionError(
+                f"{_said(name, value)}, accepted: a mapping; write {name}={{name: value}}."
+            )
+
+
+def _check_stages(stages: object) -> None:
+    if isinstance(stages, Sequence) and not isinstance(stages, (str, bytes)):
+        if not stages:
+            raise FanoutDefinitionError("stages is empty; give at least one stage function.")
+        return
+    written = f"[{getattr(stages, '__name__', 'stage')}]"
+    raise FanoutDefinitionError(
+        f"{_said('stages', stages)}, accepted: a list of functions; write stages={written}."
+    )
+
+
+def _check_policy(policy: object) -> None:
+    if policy is None or isinstance(policy, FanoutPolicy):
+        return
+    settings = policy if isinstance(policy, Mapping) and policy else {"max_attempts": 3}
+    written = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    raise FanoutDefinitionError(
+        f"{_said('policy', policy)}, accepted: a FanoutPolicy; write policy=FanoutPolicy({written})."
+    )
+
+
+def _check_aggregate(aggregate: object) -> None:
+    if aggregate is None:
+        return
+    remedy = "accepted: a function of one argument, the table; write `def aggregate(table): return ...`"
+    if not callable(aggregate):
+        raise FanoutDefinitionError(f"{_said('aggregate', aggregate)}, {remedy}.")
+    try:
+        signature = inspect.signature(aggregate)
+    except ValueError:
+        return  # some built-in functions do not tell
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise FanoutDefinitionError(
+            f"{_said('aggregate', aggregate)}, which cannot be called with the table alone ({error}), {remedy}."
+        ) from None
+
+
+def _said(name: str, value: object) -> str:
+    return f"{name} is {value!r}, a {type(value).__name__}"
