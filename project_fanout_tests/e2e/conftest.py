@@ -2,13 +2,15 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from project_fanout_tests.e2e.server import ROOT, DagsterDev
+from project_fanout_tests.pages import blocks
+from project_fanout_tests.pages import page as page_of_docs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [
@@ -58,21 +60,25 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def dagster_dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., DagsterDev]]:
-    """Start `dagster dev` with an empty DAGSTER_HOME; at the end nothing that it started may be left."""
-    started: list[DagsterDev] = []
+@pytest.fixture(scope="package")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
+    """`dagster dev` with the workspace of the project, that of these tests, and the dagster.yaml of docs/resume.md.
 
-    def start(*targets: str, settings: str = "") -> DagsterDev:
-        started.append(DagsterDev(targets, tmp_path_factory.mktemp("dagster_dev"), settings))
-        return started[-1]
+    One for all tests, since each start takes some 8 s. At the end nothing that it started may be left.
+    """
+    workspaces = (ROOT / "workspace.yaml", Path(__file__).with_name("workspace.yaml"))
+    targets = [argument for path in workspaces for argument in ("--workspace", str(path))]
+    [settings] = [text for text in blocks(page_of_docs("docs/resume.md"), "yaml") if "run_retries" in text]
+    server = DagsterDev(targets, tmp_path_factory.mktemp("dagster_dev"), settings)
+    yield server
+    left = server.stop()
+    assert not left, f"processes outlived dagster dev: {left}"
 
-    yield start
-    left = {server.url: server.stop() for server in started}
-    assert not any(left.values()), f"processes outlived dagster dev: {left}"
 
-
-@pytest.fixture(scope="module")
-def project_server(dagster_dev: Callable[..., DagsterDev]) -> DagsterDev:
-    """The project's own code location, as workspace.yaml names it."""
-    return dagster_dev("--workspace", str(ROOT / "workspace.yaml"))
+@pytest.fixture
+def squares(server: DagsterDev) -> Path:
+    """The folder of the runs of squares_job, empty but for the order to hold when half of the work is done."""
+    shutil.rmtree(server.squares)
+    server.squares.mkdir()
+    (server.squares / "hold").touch()
+    return server.squares

@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from project_fanout_tests.orchestration.fault_work import FOLDER, half_done, journal
+
 ROOT = Path(__file__).parents[2]
 MARK = "PROJECT_FANOUT_TEST_SERVER"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -77,14 +79,18 @@ class DagsterDev:
         targets: the command line arguments that name the code locations.
         folder: an empty folder that it runs in; its DAGSTER_HOME and its log are made there.
         settings: the text of its dagster.yaml.
+
+    Attributes:
+        squares: the folder that runs of squares_job work in.
     """
 
-    def __init__(self, targets: Sequence[str], folder: Path, settings: str = "") -> None:
+    def __init__(self, targets: Sequence[str], folder: Path, settings: str) -> None:
         self.folder = folder
         self.home = folder / "dagster_home"
         self.home.mkdir()
-        if settings:
-            (self.home / "dagster.yaml").write_text(settings)
+        (self.home / "dagster.yaml").write_text(settings)
+        self.squares = folder / "squares"
+        self.squares.mkdir()
         self.log = folder / "dagster_dev.log"
         self.mark = f"{MARK}={uuid.uuid4().hex}"
         with socket.socket() as free:
@@ -104,7 +110,11 @@ class DagsterDev:
                     str(port),
                     *targets,
                 ],
-                env={**environment(self.home), MARK: self.mark.partition("=")[2]},
+                env={
+                    **environment(self.home),
+                    MARK: self.mark.partition("=")[2],
+                    FOLDER: str(self.squares),
+                },
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -152,15 +162,24 @@ class DagsterDev:
         found: list[dict[str, Any]] = self.ask(RUNS)["runsOrError"]["results"]
         return found
 
-    def status(self, run_id: str) -> str:
-        """Return the status of a run."""
+    def run(self, run_id: str) -> dict[str, Any]:
+        """Return a run."""
         (run,) = (run for run in self.runs() if run["runId"] == run_id)
-        return str(run["status"])
+        return run
 
-    def launch(self, location: str, job: str, run_config: Mapping[str, object]) -> str:
-        """Launch *job* of a code location as the UI does, and return the run's id."""
+    def again(self, run_id: str, timeout_s: float = 180) -> dict[str, Any]:
+        """Wait until somebody has re-executed a run, and return the run that does so."""
+        tag = {"key": "dagster/parent_run_id", "value": run_id}
+        return wait_for(
+            lambda: next((run for run in self.runs() if tag in run["tags"]), None),
+            f"run {run_id} is re-executed",
+            timeout_s,
+        )
+
+    def launch(self, job: str, run_config: Mapping[str, object]) -> str:
+        """Launch *job* of the tests' code location as the UI does, and return the run's id."""
         selector = {
-            "repositoryLocationName": location,
+            "repositoryLocationName": "tests",
             "repositoryName": "__repository__",
             "jobName": job,
         }
@@ -169,11 +188,20 @@ class DagsterDev:
         assert reply["__typename"] == "LaunchRunSuccess", reply
         return str(reply["run"]["runId"])
 
+    def launch_squares(self) -> tuple[str, set[str]]:
+        """Launch squares_job and wait until half of its units have ended; return the run's id, and which those are.
+
+        The others wait while the file `hold` is in the folder.
+        """
+        run_id = self.launch("squares_job", {"execution": {"config": {"max_concurrent": 3}}})
+        wait_for(lambda: half_done(self.squares), "half of the units have ended")
+        return run_id, {unit for unit, _ in journal(self.squares, "squared")}
+
     def succeeded(self, run_id: str, timeout_s: float = 300) -> dict[str, Any]:
         """Wait until a run has ended, fail with its errors unless it succeeded, and return it."""
 
         def ended() -> dict[str, Any] | None:
-            (run,) = (run for run in self.runs() if run["runId"] == run_id)
+            run = self.run(run_id)
             return run if run["status"] in ENDED else None
 
         run = wait_for(ended, f"run {run_id} ends", timeout_s)

@@ -3,18 +3,16 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 
 import duckdb
-import pytest
 from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
-from project_fanout_tests.orchestration.fault_work import CHILDREN, FOLDER, RECORDS, UNITS, half_done, journal
+from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
 
 LOCATION = "project_fanout"
 STEP = "web_renditions.record.process_record["
@@ -31,11 +29,9 @@ def accepted_words(setting: Field[object]) -> str:
     return f"{words}, {bounds}" if bounds else words
 
 
-def test_photographs_are_rendered_by_clicking(
-    project_server: DagsterDev, page: Page, screenshots: Path
-) -> None:
+def test_photographs_are_rendered_by_clicking(server: DagsterDev, page: Page, screenshots: Path) -> None:
     """Materialize all: the run succeeds, has one step per photograph, and README's query finds the tables."""
-    page.goto(f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    page.goto(f"{server.url}/locations/{LOCATION}/asset-groups/images")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("link", name="View", exact=True).or_(
         page.get_by_role("button", name="View", exact=True)
@@ -44,7 +40,7 @@ def test_photographs_are_rendered_by_clicking(
     run_id = page.url.rpartition("/")[2]
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=RUN_LIMIT_MS)
 
-    run = project_server.succeeded(run_id)
+    run = server.succeeded(run_id)
     steps = sorted(step["stepKey"] for step in run["stepStats"] if STEP in step["stepKey"])
     assert len(steps) == len(PHOTOGRAPHS)
     page.get_by_text(re.compile(r"^Succeeded \(\d+\)$")).click()
@@ -53,29 +49,27 @@ def test_photographs_are_rendered_by_clicking(
         expect(page.get_by_text(step, exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "run.png")
 
-    with duckdb.connect(str(project_server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
+    with duckdb.connect(str(server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
         for query in re.findall(
             r"^```sql\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
         ):
             assert tables.execute(query).fetchall()
 
     for asset in ("image_catalog", "web_renditions", "renditions_report"):
-        page.goto(f"{project_server.url}/assets/{asset}")
+        page.goto(f"{server.url}/assets/{asset}")
         expect(page.get_by_text("Never materialized")).to_have_count(0)
         expect(page.get_by_text("Latest materialization")).to_be_visible()
         expect(page.locator(f"a[href*='{run_id}']").first).to_be_visible()
         page.screenshot(path=screenshots / f"asset_{asset}.png", full_page=True)
-    page.goto(f"{project_server.url}/locations/{LOCATION}/asset-groups/images")
+    page.goto(f"{server.url}/locations/{LOCATION}/asset-groups/images")
     expect(page.get_by_text("renditions_report").first).to_be_visible()
     expect(page.get_by_text("Loading...")).to_have_count(0)
     page.screenshot(path=screenshots / "lineage.png")
 
 
-def test_the_launchpad_explains_every_setting(
-    project_server: DagsterDev, page: Page, screenshots: Path
-) -> None:
+def test_the_launchpad_explains_every_setting(server: DagsterDev, page: Page, screenshots: Path) -> None:
     """Each param and each field of the policy is shown with what it does, its default and its bounds."""
-    page.goto(f"{project_server.url}/locations/{LOCATION}/jobs/images_job/playground")
+    page.goto(f"{server.url}/locations/{LOCATION}/jobs/images_job/playground")
     hint = page.get_by_text("to show auto-completions inline")
     schema = hint.locator("xpath=..")
     editor = page.locator(".CodeMirror")
@@ -111,50 +105,12 @@ def test_the_launchpad_explains_every_setting(
         assert re.search(r"\w.*Accepted: .+ Default: .+\.", params[name]), name
 
 
-def test_a_tick_of_the_schedule_makes_a_run(
-    dagster_dev: Callable[..., DagsterDev], page: Page, screenshots: Path
-) -> None:
-    """The schedule is off until it is switched on; then its tick makes a run, and the run succeeds."""
-    server = dagster_dev("--module-name", "project_fanout_tests.e2e.locations.every_minute")
-    page.goto(f"{server.url}/automation")
-    expect(page.get_by_text("daily_images")).to_be_visible()
-    switch = page.locator("label[class*=Switch]").last
-    expect(switch.locator("input")).not_to_be_checked()
-    switch.click()
-    expect(switch.locator("input")).to_be_checked()
-
-    # A tick is due within a minute, and the daemon looks for one every few seconds.
-    run = wait_for(lambda: next(iter(server.runs()), None), "a tick launches a run", 150)
-    page.screenshot(path=screenshots / "schedule.png")
-    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    assert tags["dagster/schedule_name"] == "daily_images"
-    assert run["jobName"] == "images_job"
-    server.succeeded(run["runId"])
-
-    switch.click()
-    expect(switch.locator("input")).not_to_be_checked()
-    page.goto(f"{server.url}/runs")
-    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
-    page.screenshot(path=screenshots / "runs.png")
-
-
 def test_a_run_is_terminated_and_resumed_by_clicking(
-    dagster_dev: Callable[..., DagsterDev],
-    page: Page,
-    screenshots: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    server: DagsterDev, page: Page, screenshots: Path, squares: Path
 ) -> None:
     """Terminate: soon the run is Canceled and none of its processes is left. From failure: the rest is run."""
-    monkeypatch.setenv(FOLDER, str(tmp_path))
-    (tmp_path / "hold").touch()
-    location = "project_fanout_tests.e2e.locations.squares"
-    server = dagster_dev("--module-name", location)
     of_the_server = set(server.processes())
-    run_id = server.launch(location, "squares_job", {"execution": {"config": {"max_concurrent": 3}}})
-
-    wait_for(lambda: half_done(tmp_path), "half of the units have ended")
-    finished = {unit for unit, _ in journal(tmp_path, "squared")}
+    run_id, finished = server.launch_squares()
     # The code server starts the tracker with its first run, and keeps it.
     of_the_run = {
         pid
@@ -166,23 +122,47 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
     page.get_by_role("button", name="Terminate").click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate 1 run").click()
 
-    wait_for(lambda: server.status(run_id) == "CANCELED", "the run is canceled", 30)
+    wait_for(lambda: server.run(run_id)["status"] == "CANCELED", "the run is canceled", 30)
     wait_for(lambda: of_the_run.isdisjoint(server.processes()), "no process of the run is left", 5)
     expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "canceled.png")
-    (run,) = server.runs()
-    states = {step["status"] for step in run["stepStats"]}
-    assert states == {"SUCCESS", "FAILURE"}, run["stepStats"]
+    steps = server.run(run_id)["stepStats"]
+    assert {step["status"] for step in steps} == {"SUCCESS", "FAILURE"}, steps
 
-    (tmp_path / "hold").unlink()
+    (squares / "hold").unlink()
     page.reload()
     page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
     page.get_by_text("From failure", exact=True).click()
-    again = wait_for(
-        lambda: next((run for run in server.runs() if run["runId"] != run_id), None), "it is resumed"
-    )
-    server.succeeded(again["runId"])
+    server.succeeded(server.again(run_id)["runId"])
     page.screenshot(path=screenshots / "resumed.png")
-    started = Counter(unit for unit, _ in journal(tmp_path, "begun"))
+    started = Counter(unit for unit, _ in journal(squares, "begun"))
     assert len(started) == RECORDS * UNITS * CHILDREN
     assert {unit for unit in finished if started[unit] > 1} == set()
+
+
+def test_a_tick_of_the_schedule_makes_a_run(server: DagsterDev, page: Page, screenshots: Path) -> None:
+    """The schedule is off until it is switched on; then its tick makes a run, and the run succeeds."""
+    page.goto(f"{server.url}/automation")
+    for schedule in ("daily_images", "weekly_campaign", "every_minute"):
+        expect(page.get_by_text(schedule, exact=True)).to_be_visible()
+    for each in page.locator("label[class*=Switch] input").all():
+        expect(each).not_to_be_checked()
+    page.goto(f"{server.url}/locations/tests/schedules/every_minute")
+    switch = page.locator("label[class*=Switch]").last
+    switch.click()
+    expect(switch.locator("input")).to_be_checked()
+
+    # A tick is due within a minute, and the daemon looks for one every few seconds.
+    tag = {"key": "dagster/schedule_name", "value": "every_minute"}
+    run = wait_for(
+        lambda: next((run for run in server.runs() if tag in run["tags"]), None), "a tick launches a run", 150
+    )
+    page.screenshot(path=screenshots / "schedule.png")
+    assert run["jobName"] == "scheduled_job"
+    server.succeeded(run["runId"])
+
+    switch.click()
+    expect(switch.locator("input")).not_to_be_checked()
+    page.goto(f"{server.url}/runs")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    page.screenshot(path=screenshots / "runs.png")

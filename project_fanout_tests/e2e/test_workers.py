@@ -1,15 +1,14 @@
 """What a pool worker carries, however its run was started."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pandas as pd
 
-from project_fanout_tests.e2e.locations.workers import defs
+from project_fanout_tests.e2e.location import defs
 from project_fanout_tests.e2e.server import DagsterDev, run_python
 
-MODULE = "project_fanout_tests.e2e.locations.workers"
+MODULE = "project_fanout_tests.e2e.location"
 
 
 def stored_imports(home: Path) -> pd.DataFrame:
@@ -40,10 +39,8 @@ def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) 
     check_imports(stored_imports(home))
 
 
-def test_a_worker_of_a_run_under_dagster_dev_has_no_dagster(dagster_dev: Callable[..., DagsterDev]) -> None:
+def test_a_worker_of_a_run_under_dagster_dev_has_no_dagster(server: DagsterDev) -> None:
     """A run that the UI's server launches, with Dagster's default executor: workers do not load Dagster."""
-    server = dagster_dev("--module-name", MODULE)
-
-    server.succeeded(server.launch(MODULE, "workers_job", {}))
+    server.succeeded(server.launch("workers_job", {}))
 
     check_imports(stored_imports(server.home))
