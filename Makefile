@@ -38,12 +38,14 @@ demo: $(STAMP) home ## convert the shipped photographs and say what came out
 dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
-test: $(STAMP) ## run every test; PYTEST="-k name" runs some
+# Most tests wait for a process that they have started, so two at once take 5 minutes where one takes 9. More than two
+# would compete for the pools' deadlines.
+test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTEST="-n 0" one after the other
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
-	@$(BIN)/python -m pytest $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
 lint: $(STAMP) ## check format, style, import rules and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'."; exit 1; }

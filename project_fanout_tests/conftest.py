@@ -36,8 +36,13 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a test without a docstring: it says what the test promises a user."""
+    """Refuse a test without a docstring, which says what it promises a user; keep together what shares a fixture."""
     silent = [item.nodeid for item in items if not (getattr(item, "function", item).__doc__ or "").strip()]
     if silent:
         raise pytest.UsageError(f"no docstring says what these tests promise: {', '.join(silent)}")
+    for item in items:
+        # One `dagster dev` serves all of e2e; elsewhere fixtures are shared within a file at most.
+        shares = "e2e" if item.path.parent.name == "e2e" else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(shares))
