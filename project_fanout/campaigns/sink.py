@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -63,7 +64,7 @@ class MaildirHandler:
 async def serve(
     handler: Any, port: int = 0, on_open: Callable[[int], None] = lambda _: None, **options: Any
 ) -> None:
-    """Take mail on 127.0.0.1 until cancelled.
+    """Take mail on 127.0.0.1 until cancelled; then end all connections.
 
     Args:
         handler: an aiosmtpd handler.
@@ -71,9 +72,10 @@ async def serve(
         on_open: called with the port once it is open.
         options: as for `aiosmtpd.smtp.SMTP`.
     """
+    connections: weakref.WeakSet[SMTP] = weakref.WeakSet()
 
     def protocol() -> SMTP:
-        return SMTP(
+        connection = SMTP(
             handler,
             data_size_limit=_LARGEST_MESSAGE,
             enable_SMTPUTF8=True,
@@ -81,11 +83,19 @@ async def serve(
             ident="project_fanout sink",
             **options,
         )
+        connections.add(connection)
+        return connection
 
     server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
     on_open(server.sockets[0].getsockname()[1])
-    async with server:
-        await server.serve_forever()
+    try:
+        # Not serve_forever: from Python 3.12 on its end waits for the clients to hang up.
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+        for connection in connections:
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 class Sink:

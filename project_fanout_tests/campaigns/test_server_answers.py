@@ -5,6 +5,7 @@ import socketserver
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,16 +17,17 @@ from project_fanout.campaigns.settings import Destination
 from project_fanout.campaigns.sink import HOST
 from project_fanout.engine.claims import Claims
 from project_fanout_tests.campaigns.servers import scripted
-from project_fanout_tests.campaigns.test_sending import by_name, letter, sender, server
+from project_fanout_tests.campaigns.test_sending import by_name, deliver, letter, sender, server
 from project_fanout_tests.waiting import wait_until
 
 PASSWORD = "SMTP_PASSWORD"  # the name of its variable
 
 
-def logging_in(folder: Path, port: int) -> Sender:
-    """Return a sender that logs in; in the clear, because what encrypts is tested elsewhere."""
+def deliver_after_login(folder: Path, port: int) -> None:
+    """Deliver a letter with a login; in the clear, because what encrypts is tested elsewhere."""
     settings = server(port, username="shop", password_variable=PASSWORD, retry_for_s=1.0)
-    return Sender("spring", Destination(settings, folder, None), str(folder / "ledger.db"))
+    with closing(Sender("spring", Destination(settings, folder, None), str(folder / "ledger.db"))) as one:
+        one.deliver([letter("reader1")])
 
 
 def test_a_full_mailbox_keeps_nobody_waiting(tmp_path: Path) -> None:
@@ -161,15 +163,13 @@ def test_a_wrong_password_is_tried_once(tmp_path: Path, monkeypatch: pytest.Monk
     wrong = "535 5.7.8 battery staple is wrong"
     with scripted(lambda line: wrong if line.startswith("AUTH") else None, offers=offers) as mail:
         for _ in range(3):
-            one = logging_in(tmp_path, mail.port)
             with pytest.raises(CampaignError, match="refused the login of 'shop'") as refused:
-                one.deliver([letter("reader1")])
-            one.close()
+                deliver_after_login(tmp_path, mail.port)
             assert "battery" not in str(refused.value)
         assert mail.count("AUTH") == 1
         monkeypatch.setenv("SMTP_PASSWORD", "another")
         with pytest.raises(CampaignError, match="with code 535"):
-            logging_in(tmp_path, mail.port).deliver([letter("reader1")])
+            deliver_after_login(tmp_path, mail.port)
         assert mail.count("AUTH") == 2
 
 
@@ -188,7 +188,7 @@ def test_a_login_that_cannot_be(
     monkeypatch.setenv("SMTP_PASSWORD", password)
     with scripted(lambda line: None, offers=(offers,)) as mail:
         with pytest.raises(CampaignError, match=message) as refused:
-            logging_in(tmp_path, mail.port).deliver([letter("reader1")])
+            deliver_after_login(tmp_path, mail.port)
         assert mail.count("AUTH") == 0
     assert "ä" not in str(refused.value)
     assert refused.value.__cause__ is refused.value.__context__ is None
@@ -212,7 +212,7 @@ def test_a_server_behind_tls_that_is_away_is_waited_for(tmp_path: Path) -> None:
         thread.join(30)
     assert (outcome.status, outcome.reason) == ("failed", "server unreachable")
     with scripted(lambda line: None) as mail, pytest.raises(CampaignError, match="Check port and security"):
-        sender(tmp_path, server(mail.port, security="tls")).deliver([letter("reader1")])
+        deliver(tmp_path, server(mail.port, security="tls"), [letter("reader1")])
 
 
 def test_what_is_accepted_is_in_the_ledger_before_the_batch_ends(

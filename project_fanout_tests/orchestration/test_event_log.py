@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_a_returned_event_is_on_disk_for_other_processes(instance: dg.DagsterIns
     """When the call returns, another connection reads the event; nothing waits in a buffer."""
     with open_event_log(instance, "run"):
         report(instance, "run", "first")
-        with sqlite3.connect(shard(instance, "run")) as other:
+        with closing(sqlite3.connect(shard(instance, "run"))) as other:
             assert other.execute("select count(*) from event_logs").fetchone() == (1,)
     assert messages(instance, "run") == ["first"]
 
@@ -148,6 +148,7 @@ def test_an_event_that_is_not_stored_is_an_error(tmp_path: Path) -> None:
     writer.close()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("select run_id from event_logs").fetchall() == [("run",)]
+    engine.dispose()
 
 
 def test_the_file_changes_while_the_run_goes_on(instance: dg.DagsterInstance) -> None:

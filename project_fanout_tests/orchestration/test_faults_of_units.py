@@ -25,8 +25,7 @@ from project_fanout_tests.orchestration.unit_faults import (
 )
 from project_fanout_tests.waiting import wait_until
 
-# Long enough for 200 MB of JSON on a machine that does other work, too.
-DEADLINE_S = 3.0
+DEADLINE_S = 1.5
 #: What a unit does, how its attempt ends, and what its error says.
 FAULTS: dict[str, tuple[list[Any], str, str]] = {
     "exits": (["exit_process", 3], "crashed", "exit code 3"),
@@ -39,13 +38,11 @@ FAULTS: dict[str, tuple[list[Any], str, str]] = {
     "returns a set": (["return_odd", "set"], "failed", "is a set, which is not JSON"),
     "returns bytes": (["return_odd", "bytes"], "failed", "is a bytes, which is not JSON"),
     "returns 200 MB": (["return_large", 200_000_000], "failed", "200,000,002 bytes of JSON, more than"),
-    "hangs": (["hang", ""], "timed_out", f"deadline of {DEADLINE_S:g} s"),
-    "hangs and ignores SIGTERM": (["hang_deaf", None], "timed_out", f"deadline of {DEADLINE_S:g} s"),
-    "hangs with children": (
-        ["hang_with_children", "{folder}/pids"],
-        "timed_out",
-        f"deadline of {DEADLINE_S:g} s",
-    ),
+}
+HANGS: dict[str, tuple[list[Any], str, str]] = {
+    "hangs": (["hang", ""], "timed_out", "deadline of 1.5 s"),
+    "hangs and ignores SIGTERM": (["hang_deaf", None], "timed_out", "deadline of 1.5 s"),
+    "hangs with children": (["hang_with_children", "{folder}/pids"], "timed_out", "deadline of 1.5 s"),
 }
 
 
@@ -59,33 +56,43 @@ def policy(**fields: Any) -> dict[str, Any]:
     return {"retry_delay_s": 0.0, **fields}
 
 
-def test_every_way_to_fail_costs_that_unit_alone(tmp_path: Path) -> None:
-    """Crash, hang, memory limit, results and errors that cannot travel: an outcome, and its siblings succeed.
-
-    A hung unit ends within 2 s of its deadline, and its process tree is gone.
-    """
-    faults = build_fanout_asset("faults", records=told_records, stages=[obey])
+def table_of(
+    faults: dict[str, tuple[list[Any], str, str]], folder: Path, **policy_fields: Any
+) -> pd.DataFrame:
+    """Return the rows of the units that do what *faults* says, each of which has failed alone and as it says."""
+    asset = build_fanout_asset("faults", records=told_records, stages=[obey])
     plan = {
-        name: [stage, payload.format(folder=tmp_path) if isinstance(payload, str) else payload]
-        for name, ((stage, payload), _, _) in FAULTS.items()
+        name: [stage, payload.format(folder=folder) if isinstance(payload, str) else payload]
+        for name, ((stage, payload), _, _) in faults.items()
     }
-    config = {"params": {"plan": plan}, "policy": policy(unit_timeout_s=DEADLINE_S, max_failed_ratio=1.0)}
+    config = {"params": {"plan": plan}, "policy": policy(max_failed_ratio=1.0, **policy_fields)}
 
     result = dg.materialize(
-        [faults],
+        [asset],
         resources={"unit_pool": UnitPoolResource(max_workers=2, memory_limit_mb=2048)},
         run_config={"ops": {"faults": {"config": config}}},
     )
 
     table: pd.DataFrame = result.output_for_node("faults")
-    assert len(table) == 3 * len(FAULTS)
+    assert len(table) == 3 * len(faults)
     faulty = table[table["unit_key"] == table["record_key"]].set_index("unit_key")
-    assert faulty["status"].to_dict() == {name: status for name, (_, status, _) in FAULTS.items()}
-    for name, (_, _, text) in FAULTS.items():
+    assert faulty["status"].to_dict() == {name: status for name, (_, status, _) in faults.items()}
+    for name, (_, _, text) in faults.items():
         assert text in faulty["error"][name], (name, faulty["error"][name])
     siblings = table[table["unit_key"] != table["record_key"]]
     assert siblings["status"].eq("succeeded").all()
-    hung = faulty[faulty["status"] == "timed_out"]
+    return faulty
+
+
+def test_every_way_to_fail_costs_that_unit_alone(tmp_path: Path) -> None:
+    """Crash, memory limit, results and errors that cannot travel: an outcome, and its siblings succeed."""
+    table_of(FAULTS, tmp_path)
+
+
+def test_every_way_to_hang_costs_that_unit_alone(tmp_path: Path) -> None:
+    """A hung unit ends within 2 s of its deadline, its process tree is gone, and its siblings succeed."""
+    hung = table_of(HANGS, tmp_path, unit_timeout_s=DEADLINE_S)
+
     assert hung["seconds"].between(DEADLINE_S, DEADLINE_S + 2).all(), hung["seconds"]
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3
