@@ -314,7 +314,10 @@ def test_one_pool_and_one_cap_for_all_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["inline", "process"])
 def test_a_units_log_is_in_the_runs_log(kind: Any) -> None:
-    """With record and unit key, at its own level, in the step of the record."""
+    """With record and unit key, at its own level or Dagster's next lower one, in the step of the record.
+
+    Of a run that has an entry at any other level, Dagster's UI shows no log at all.
+    """
     asset = build_fanout_asset("logs", records=stages.some_records, stages=[stages.log_at])
     instance = dg.DagsterInstance.ephemeral()
     result = materialize(
@@ -334,6 +337,7 @@ def test_a_units_log_is_in_the_runs_log(kind: Any) -> None:
     ]
     warning = entries["[record 'record 0', unit 'r0u30'] workload: working at level 30"]
     assert warning.level == 30
+    assert [entry.level for entry in entries.values()] == [20] * 10 + [30] * 10 + [40]
     assert warning.step_key
     assert ".process_record[record_0_" in warning.step_key
 
