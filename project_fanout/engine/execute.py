@@ -141,11 +141,7 @@ def _encoded(result: object, max_bytes: int) -> tuple[str | None, tuple[tuple[st
         text = to_json(result, "result")
         _check_size(len(text), max_bytes)
         return text, None
-    # A subclass of str would make the pool import the module that defines it.
-    units = tuple(
-        (str.__str__(unit.key), to_json(unit.payload, f"payload of unit {unit.key!r}"))
-        for unit in result.units
-    )
+    units = tuple((unit.key, to_json(unit.payload, f"payload of unit {unit.key!r}")) for unit in result.units)
     _check_size(sum(len(key) + len(payload) for key, payload in units), max_bytes)
     return None, units
 

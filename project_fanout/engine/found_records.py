@@ -1,6 +1,7 @@
 """What a records function gives: checked as early as can be, and put into batches."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from project_fanout.engine.errors import InvalidRecordError, TooManyRecordsError
@@ -23,13 +24,10 @@ def checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
     checked = _checked_each(found)
     limit = policy.max_records
     if limit is not None:
-        within: list[Record] = []
-        count = 0
-        for record in checked:
-            count += 1
-            if count <= limit:
-                within.append(record)
-        if count > limit:
+        within = list(islice(checked, limit))
+        if next(checked, None) is not None:
+            # Not counted to its end, which a generator may not have.
+            count = str(len(found)) if isinstance(found, (list, tuple)) else f"more than {limit}"
             raise TooManyRecordsError(
                 f"There are {count} records, and max_records is {limit}: raise max_records, or have the "
                 "records function find fewer. No unit has been started."

@@ -23,7 +23,7 @@ class Job:
         record_key: the record that it belongs to.
         unit: the unit.
         payload_json: its payload as JSON text.
-        fingerprint: names stage, payload and params: what makes it the same unit in another run.
+        fingerprint: names stage, key, payload and params: what makes it the same unit in another run.
         attempts: how often it has been started.
         seconds: time in workers, all attempts together.
         last: what its last attempt came to, if that was not a success and another one is due.

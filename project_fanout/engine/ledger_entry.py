@@ -118,7 +118,7 @@ class LedgerFilter:
     status: Status | None = None
 
 
-def unit_fingerprint(stage_reference: str, payload_json: str, params_json: str) -> str:
-    """Return the SHA-256 of what a unit's result depends on: the stage, its payload and its params."""
-    text = json.dumps([stage_reference, payload_json, params_json])
+def unit_fingerprint(stage_reference: str, unit_key: str, payload_json: str, params_json: str) -> str:
+    """Return the SHA-256 of what a unit's result depends on: the stage, and all that the stage gets."""
+    text = json.dumps([stage_reference, unit_key, payload_json, params_json])
     return hashlib.sha256(text.encode("ascii")).hexdigest()

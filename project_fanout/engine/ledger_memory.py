@@ -13,7 +13,7 @@ from project_fanout.engine.runner import StageRun
 
 @dataclass(frozen=True, slots=True)
 class LedgerMemory:
-    """Remembers outcomes in *ledger* and recalls successes with the same stage, payload and params.
+    """Remembers outcomes in *ledger* and recalls successes of the same stage, unit key, payload and params.
 
     Args:
         ledger: where.
@@ -53,7 +53,10 @@ class LedgerMemory:
         else:
             found = []
         for job, entry in found:
-            if entry is not None and entry.fingerprint == job.fingerprint:
+            # A stage that another followed then, and none follows now, has to say so as if it ran.
+            if entry is None or (run.is_last and entry.fanout is not None):
+                continue
+            if entry.fingerprint == job.fingerprint:
                 reply = UnitReply(entry.status, entry.seconds, entry.result_json, entry.fanout)
                 yield job, Ended(reply, entry.attempts, entry.seconds)
 

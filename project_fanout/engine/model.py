@@ -14,7 +14,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 def checked_key(key: object, what: str) -> str:
-    """Return *key* if it is non-empty text that can be stored, else raise `InvalidRecordError`."""
+    """Return *key* as a plain `str` if it is non-empty text that can be stored, else raise `InvalidRecordError`."""
     if not isinstance(key, str) or not key:
         raise InvalidRecordError(f"{key!r} is not a {what} key: a key is any non-empty text.")
     try:
@@ -24,7 +24,9 @@ def checked_key(key: object, what: str) -> str:
             f"{key!r} is not a {what} key: position {error.start} is half of a surrogate pair, "
             "which no file or database can store. Decode the text that it comes from as UTF-8."
         ) from None
-    return key
+    # Of a subclass, such as that of an Enum or Dagster's for keys of several partitions, workers would have
+    # to import the module, and rows from the ledger would differ from those that are new.
+    return key if type(key) is str else str.__str__(key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Unit:
     payload: Any = None
 
     def __post_init__(self) -> None:
-        checked_key(self.key, "unit")
+        object.__setattr__(self, "key", checked_key(self.key, "unit"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Record:
     plan: Plan | None = None
 
     def __post_init__(self) -> None:
-        checked_key(self.key, "record")
+        object.__setattr__(self, "key", checked_key(self.key, "record"))
         object.__setattr__(self, "units", checked_units(self.units, f"record {self.key!r}"))
 
 

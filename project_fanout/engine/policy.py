@@ -85,9 +85,9 @@ class FanoutPolicy:
     )
     reuse: Reuse = _setting(
         "lineage",
-        "Which units that succeeded before with the same payload and params are not run again: those of "
+        "Which units that succeeded before with the same key, payload and params are not run again: those of "
         "this run's lineage, that is of the run that this one re-executes (lineage), those of any run of the "
-        "asset with the same code_version (always), or none (never).",
+        "asset, or of its partition, with the same code_version (always), or none (never).",
     )
     keep_intermediates: bool = _setting(
         default=False,

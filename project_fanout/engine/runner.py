@@ -102,7 +102,7 @@ class StageRun:
 
     def _job(self, record_key: str, unit: Unit) -> Job:
         payload_json = to_json(unit.payload, "payload")
-        fingerprint = unit_fingerprint(self.stage.reference, payload_json, self.params_json)
+        fingerprint = unit_fingerprint(self.stage.reference, unit.key, payload_json, self.params_json)
         return Job(record_key, unit, payload_json, fingerprint)
 
     def _merge(self, record: Progress, jobs: Iterator[Job]) -> Progress:

@@ -94,7 +94,8 @@ def _import_root(module: str) -> str:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return ""
-    path = Path(file).resolve()
+    # Not resolved: where a link leads, the package may have another name or none.
+    path = Path(file).absolute()
     depth = module.count(".") + (path.stem == "__init__")
     return str(path.parents[depth])
 

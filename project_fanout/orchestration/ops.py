@@ -18,6 +18,7 @@ from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
+from project_fanout.orchestration.input_types import dagster_type
 from project_fanout.orchestration.intermediates import (
     RECORDS,
     Manifest,
@@ -33,6 +34,8 @@ from project_fanout.orchestration.stage_steps import Batch, StageSteps
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
 
+_NO_TYPE: Any = dg.AssetIn().dagster_type
+
 #: The parameter by which a records function asks for the key of the partition.
 PARTITION_KEY = "partition_key"
 
@@ -42,6 +45,16 @@ class Upstream(NamedTuple):
 
     annotation: Any
     asset_in: dg.AssetIn
+
+    @property
+    def op_in(self) -> dg.In:
+        """The same as the input of an op: Dagster takes nothing but key and partitions from a graph's `AssetIn`."""
+        given = self.asset_in
+        return dg.In(
+            dagster_type(self.annotation) if given.dagster_type is _NO_TYPE else given.dagster_type,
+            metadata=given.metadata,
+            input_manager_key=given.input_manager_key,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +196,7 @@ class FanoutOps:
         return self._op(
             "trigger_records",
             _with_parameters(trigger_records, ["context", *self.upstream]),
-            ins={name: dg.In(_dagster_type(each.annotation)) for name, each in self.upstream.items()},
+            ins={name: each.op_in for name, each in self.upstream.items()},
             out={
                 RECORDS: dg.DynamicOut(io_manager_key=self.step_io_manager_key),
                 "manifest": dg.Out(io_manager_key=self.step_io_manager_key),
@@ -327,7 +340,3 @@ def _with_parameters(function: Callable[..., Any], names: Iterable[str]) -> Call
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # every function has it
     return function
-
-
-def _dagster_type(annotation: Any) -> Any:
-    return dg.Any if annotation is Any else annotation

@@ -1,6 +1,7 @@
 """Taking records through their stages, within a step."""
 
 import itertools
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -18,6 +19,8 @@ from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.run_config import RunConfig
 
 Batch = tuple[Progress, ...]
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class StageSteps:
 
         def log(record: UnitLog) -> None:
             context.log.log(
-                record.level,
+                _level_of_dagster(record.level),
                 "[record %r, unit %r] %s: %s",
                 record.record_key,
                 record.unit_key,
@@ -110,3 +113,8 @@ class StageSteps:
             code_version=self.code_version or "",
             reuse=policy.reuse,
         )
+
+
+def _level_of_dagster(level: int) -> int:
+    """Return the nearest level at or below *level* that Dagster has; at any other the UI shows no log at all."""
+    return max((each for each in _LEVELS if each <= level), default=logging.DEBUG)

@@ -22,7 +22,7 @@ def make_entry(unit_key: str = "u1", **changes: Any) -> LedgerEntry:
         "stage": "count_words",
         "stage_index": 0,
         "unit_key": unit_key,
-        "fingerprint": unit_fingerprint("stages:count_words", f'"{unit_key}"', "{}"),
+        "fingerprint": unit_fingerprint("stages:count_words", unit_key, f'"{unit_key}"', "{}"),
         "code_version": "1",
         "status": "succeeded",
         "attempts": 1,

@@ -90,7 +90,7 @@ entries = st.builds(
     stage=texts,
     stage_index=st.integers(0, 30),
     unit_key=texts,
-    fingerprint=texts.map(lambda text: unit_fingerprint(text, "null", "{}")),
+    fingerprint=texts.map(lambda text: unit_fingerprint(text, "u", "null", "{}")),
     code_version=st.just("") | texts,
     status=st.sampled_from(STATUSES),
     attempts=st.integers(0, 100),
@@ -153,7 +153,7 @@ def test_lineages_assets_and_partitions_do_not_see_each_other(ledger: Ledger) ->
 
 def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
     """`reuse: always` needs the same payload, params and code version, and takes the newest."""
-    fingerprint = unit_fingerprint("stages:count_words", '"a"', "{}")
+    fingerprint = unit_fingerprint("stages:count_words", "u", '"a"', "{}")
     same = {"fingerprint": fingerprint}
     old, new, other = (LedgerScope(str(number), "word_counts") for number in range(3))
     ledger.put(make_entry("k1", scope=old, ended_at=1.0, result_json="1", **same))
@@ -166,7 +166,7 @@ def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
         make_entry("k7", scope=LedgerScope("4", "word_counts", "p"), ended_at=7.0, result_json="7", **same)
     )
     ledger.flush()
-    missing = unit_fingerprint("stages:count_words", '"b"', "{}")
+    missing = unit_fingerprint("stages:count_words", "u", '"b"', "{}")
 
     def found(**settings: Any) -> dict[str, str | None]:
         entries = ledger.successes_anywhere("word_counts", 0, [fingerprint, missing], **settings)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -31,6 +32,19 @@ def test_any_text_is_a_key(key: str) -> None:
     """Dots, dashes, spaces, Cyrillic, 300 characters and Python's own words are all legal keys."""
     record = Record(key, [Unit(key, 1)])
     assert (record.key, record.units) == (key, (Unit(key, 1),))
+
+
+class Format(str, Enum):
+    """A kind of text."""
+
+    WEBP = "webp"
+
+
+def test_a_key_is_plain_text_whatever_kind_it_was() -> None:
+    """So that a worker need not import what defines the kind, and rows are alike however they came."""
+    record = Record(Format.WEBP, [Unit(Format.WEBP)])
+    assert [type(record.key), type(record.units[0].key)] == [str, str]
+    assert (record.key, record.units[0].key) == ("webp", "webp")
 
 
 @pytest.mark.parametrize("key", ["", None, 5, b"bytes", ["a"], "half \ud800"])

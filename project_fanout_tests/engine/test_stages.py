@@ -1,6 +1,7 @@
 """What a stage function may be is decided when the asset is built, not when a worker cannot find it."""
 
 import functools
+import importlib
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from project_fanout.engine import Unit
+from project_fanout.engine import ProcessPool, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.execute import load_stage
 from project_fanout.engine.stages import describe_stage
 from project_fanout_tests.engine import runner_stages
+from project_fanout_tests.engine.pool_support import make_call
 
 ROOT = Path(__file__).parents[2]
 
@@ -191,6 +193,23 @@ def test_a_function_of_the_script_itself_is_refused(tmp_path: Path) -> None:
     )
     assert run.returncode != 0
     assert "__main__:stage is not a stage: a worker process cannot import the script itself" in run.stderr
+
+
+def test_a_package_behind_a_link_is_found_under_the_links_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also once its folder is off `sys.path`, as after a code location has been loaded."""
+    (package := tmp_path / "elsewhere" / "version_2").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "linked_stages.py").write_text("def stage(unit):\n    return unit.key\n")
+    (location := tmp_path / "location").mkdir()
+    (location / "linked_package").symlink_to(package)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(location)
+        stage = describe_stage(importlib.import_module("linked_package.linked_stages").stage)
+    with ProcessPool(1) as pool:
+        reply = pool.submit(make_call(stage.reference, import_root=stage.import_root)).result(60)
+    assert (reply.status, reply.error) == ("succeeded", None)
 
 
 @pytest.mark.parametrize("name", ["split", "weigh", "mark", "level", "echo"])

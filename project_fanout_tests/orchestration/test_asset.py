@@ -1,9 +1,9 @@
 """`build_fanout_asset`: what it accepts, what it refuses when it is built, and what Dagster sees of it."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NewType, TypedDict
 
 import dagster as dg
 import pandas as pd
@@ -249,6 +249,66 @@ def test_positional_parameters_are_upstream_assets(where: Any) -> None:
     assert set(asset.dependency_keys) == {numbers.key, weights.key}
     frame = table(asset, numbers, weights, params={"power": "2"})
     assert frame["result"].tolist() == [100, 200, 300]
+
+
+class Row(TypedDict):
+    """What checkers alone know."""
+
+    a: int
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        Iterable[int],
+        Annotated[list[int], "numbers"],
+        list[int] | dict[str, int],
+        Literal["none"] | list[int],
+        list[Row] | None,
+        Row,
+        Sized,
+        NewType("Numbers", list),
+    ],
+    ids=str,
+)
+def test_an_upstream_asset_may_be_annotated_as_python_allows(annotation: Any) -> None:
+    """Also with what Dagster cannot check: a records function knows nothing of Dagster."""
+
+    def total(numbers: Any) -> list[Record]:
+        return [Record("all", [Unit("sum", sum(numbers))])]
+
+    total.__annotations__["numbers"] = annotation
+    assert table(build(records=total), numbers)["result"].tolist() == [6]
+
+
+def test_an_upstream_asset_of_another_type_is_refused() -> None:
+    """By Dagster, where the annotation, or the AssetIn, says what it has to be."""
+
+    def total(numbers: dict[str, int]) -> list[Record]:
+        return [Record("all", [Unit("keys", len(numbers))])]
+
+    with pytest.raises(dg.DagsterTypeCheckDidNotPass, match='input "numbers"'):
+        table(build(records=total), numbers)
+    anything = dg.AssetIn("numbers", dagster_type=dg.Any)  # type: ignore[arg-type]  # Dagster's own word for it
+    assert table(build(records=total, ins={"numbers": anything}), numbers)["result"].tolist() == [3]
+
+
+class ColumnsOf(dg.IOManager):
+    """Gives the columns that are asked for."""
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        """Store nothing."""
+
+    def load_input(self, context: dg.InputContext) -> list[int]:
+        """Return a number per column."""
+        return [len(column) for column in (context.definition_metadata or {})["columns"]]
+
+
+def test_an_asset_in_says_how_an_upstream_asset_is_loaded() -> None:
+    """By its input manager and its metadata, as for `@asset`."""
+    asset_in = dg.AssetIn("numbers", input_manager_key="columns", metadata={"columns": ["a", "bc"]})
+    asset = build(records=upstream_by_position, ins={"numbers": asset_in})
+    assert table(asset, numbers, resources={**INLINE, "columns": ColumnsOf()})["result"].tolist() == [4]
 
 
 def test_an_upstream_asset_may_be_positional_only() -> None:

@@ -1,5 +1,7 @@
 """What a run does: nothing partial looks whole, failures are data, and limits hold before the first unit."""
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -144,12 +146,30 @@ def test_bad_keys_are_refused_by_name(keys: list[str], said: str) -> None:
 
 
 def test_max_records_refuses_before_the_first_unit(tmp_path: Path) -> None:
-    """Saying limit and count; at the limit it runs."""
+    """Saying limit and count, if that is known; at the limit it runs."""
     params = {"folder": str(tmp_path), "count": 4}
     message = refused(TooManyRecordsError, marks, params=params, policy={"max_records": 3})
-    assert "There are 4 records, and max_records is 3" in message
+    assert "There are more than 3 records, and max_records is 3" in message
     assert not list(tmp_path.iterdir())
     assert len(table(marks, params=params, policy={"max_records": 4})) == len(list(tmp_path.iterdir())) == 8
+
+
+def endless() -> Iterator[Record]:
+    """Yield records as long as anybody asks."""
+    yield from (Record(str(number), [Unit("u")]) for number in itertools.count())
+
+
+def listed() -> list[Record]:
+    """Return five records."""
+    return list(itertools.islice(endless(), 5))
+
+
+@pytest.mark.parametrize(("records", "count"), [(endless, "more than 3"), (listed, "5")])
+def test_max_records_ends_a_generator_that_has_no_end(records: Any, count: str) -> None:
+    """It is asked for one record more than there may be, and for no other."""
+    asset = build_fanout_asset("fan", records=records, stages=[stages.echo])
+    message = refused(TooManyRecordsError, asset, policy={"max_records": 3})
+    assert f"There are {count} records, and max_records is 3" in message
 
 
 def test_no_records_may_fail_the_run() -> None:
@@ -314,7 +334,10 @@ def test_one_pool_and_one_cap_for_all_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["inline", "process"])
 def test_a_units_log_is_in_the_runs_log(kind: Any) -> None:
-    """With record and unit key, at its own level, in the step of the record."""
+    """With record and unit key, at its own level or Dagster's next lower one, in the step of the record.
+
+    Of a run that has an entry at any other level, Dagster's UI shows no log at all.
+    """
     asset = build_fanout_asset("logs", records=stages.some_records, stages=[stages.log_at])
     instance = dg.DagsterInstance.ephemeral()
     result = materialize(
@@ -334,6 +357,7 @@ def test_a_units_log_is_in_the_runs_log(kind: Any) -> None:
     ]
     warning = entries["[record 'record 0', unit 'r0u30'] workload: working at level 30"]
     assert warning.level == 30
+    assert [entry.level for entry in entries.values()] == [20] * 10 + [30] * 10 + [40]
     assert warning.step_key
     assert ".process_record[record_0_" in warning.step_key
 

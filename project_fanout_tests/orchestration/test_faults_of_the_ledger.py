@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from project_fanout.engine import Fanout, FanoutPolicy, Record, Unit
 from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.ledger_support import locked
 from project_fanout_tests.orchestration.ledger_work import counted, letters
-from project_fanout_tests.orchestration.support import INLINE
+from project_fanout_tests.orchestration.support import INLINE, materialization
 from project_fanout_tests.waiting import wait_until
 
 
@@ -102,6 +103,38 @@ def test_reuse(work: Path, path: Path) -> None:
         letters_expected = f"abcde{changes.get('last', 'f')}"
         words = "".join(result.output_for_node("words")["result"])
         assert words == (letters_expected.upper() if changes.get("upper") else letters_expected), what
+
+
+def alike() -> list[Record]:
+    """Return two records whose units have different keys and the same payload."""
+    return [Record(record, [Unit(f"{record} {number}", 2) for number in "12"]) for record in "ab"]
+
+
+def into_halves(unit: Unit) -> Fanout:
+    """Fan out into as many units as the payload says, named after their parent."""
+    return Fanout([Unit(f"{unit.key}/{number}") for number in range(unit.payload)])
+
+
+def named(unit: Unit) -> str:
+    """Return the unit's key."""
+    return unit.key
+
+
+def test_reuse_always_never_gives_a_unit_the_result_of_another_one(path: Path) -> None:
+    """Its key is part of what a stage is given: units that have the same payload are told apart by it."""
+    resources: dict[str, Any] = {**INLINE, "ledger": LedgerResource(url=str(path))}
+    policy = FanoutPolicy(reuse="always")
+    both = build_fanout_asset("halves", records=alike, stages=[into_halves, named], policy=policy)
+    expected = [f"{record} {number}/{half}" for record in "ab" for number in "12" for half in "01"]
+    for reused in (None, 12):
+        result = dg.materialize([both], resources=resources)
+        assert result.output_for_node("halves")["result"].tolist() == expected
+        assert materialization(result, both).get("reused") == reused
+    # Without its second stage the first one has to fail as it does where nothing is known of it.
+    one = build_fanout_asset("halves", records=alike, stages=[into_halves], policy=policy)
+    assert "returned a Fanout, but no stage follows" in failure(
+        dg.materialize([one], resources=resources, raise_on_error=False)
+    )
 
 
 @pytest.mark.parametrize("named", [True, False])
