@@ -1,6 +1,8 @@
 """The images assets in Dagster, from a folder of photographs to files, tables and a page."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -157,6 +159,24 @@ def test_the_summary_before_any_run_says_what_to_do(tmp_path, capsys):
     assert "none.duckdb does not exist. Materialise images_job first" in capsys.readouterr().err
     duckdb.connect(str(tmp_path / "empty.duckdb")).close()
     assert command.main(["--database", str(tmp_path / "empty.duckdb")]) == 1
+
+
+def test_the_summary_during_a_run_says_that_the_database_is_in_use(tmp_path, capsys):
+    """Who asks while a run stores its tables, or names another file, gets a plain sentence, not a traceback."""
+    database = tmp_path / "warehouse.duckdb"
+    hold = (
+        "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"open\n"
+        assert command.main(["--database", str(database)]) == 1
+        holder.stdin.close()
+    assert f"{database} is in use, by a run or another program" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("no database " * 1000)
+    assert command.main(["--database", str(tmp_path / "notes.txt")]) == 1
+    assert "notes.txt cannot be read: IO Error" in capsys.readouterr().err
 
 
 def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp_path):
