@@ -33,6 +33,10 @@ _NO_TLS_IN_COMMON = {
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 _LOG_IN_AGAIN_S = 60.0
 
+# A connection that nobody has used for so long is asked whether it is still there: servers end an idle one after
+# 10 s to 5 minutes, and a slow rate makes it wait longer than that.
+_IDLE_S = 1.0
+
 # Of this process: when a login that was refused may be tried again, by server, name and password.
 _refused_logins: dict[tuple[str, str, str], float] = {}
 
@@ -73,9 +77,10 @@ class Connection:
         self._username = server.username if secure else None
         self._smtp: smtplib.SMTP | None = None
         self._host = ""
+        self._used_at = 0.0
 
     def connect(self) -> None:
-        """Connect, encrypt and log in unless that has been done.
+        """Connect, encrypt and log in unless that has been done and the server still answers.
 
         Raises:
             Unreachable: it failed for now.
@@ -83,7 +88,9 @@ class Connection:
                 that does not want this machine.
         """
         if self._smtp is not None:
-            return
+            if self._answers(self._smtp):
+                return
+            self.drop()
         host, port = self._address()
         try:
             smtp = self._opened(host, port)
@@ -97,7 +104,7 @@ class Connection:
         except BaseException:
             smtp.close()
             raise
-        self._smtp, self._host = smtp, host
+        self._smtp, self._host, self._used_at = smtp, host, time.monotonic()
 
     def send(self, letter: Letter, begin: Callable[[], None]) -> Reply:
         """Send *letter* and return what became of it.
@@ -112,6 +119,7 @@ class Connection:
         smtp = self._smtp
         assert smtp is not None, "connect first"
         begun = False
+        self._used_at = time.monotonic()
         try:
             if letter.needs_utf8 and not smtp.has_extn("smtputf8"):
                 return Reply(
@@ -162,6 +170,14 @@ class Connection:
             except (smtplib.SMTPException, OSError):
                 self._smtp.close()
             self._smtp = None
+
+    def _answers(self, smtp: smtplib.SMTP) -> bool:
+        if time.monotonic() < self._used_at + _IDLE_S:
+            return True
+        try:
+            return smtp.noop()[0] // 100 == 2
+        except (smtplib.SMTPException, OSError):
+            return False
 
     def _opened(self, host: str, port: int) -> smtplib.SMTP:
         timeout_s = self._server.timeout_s
@@ -258,7 +274,11 @@ class Connection:
                 "accepts, or have it accept this one."
             )
         reply = self._rejected(smtp, code, text)
-        return replace(reply, verdict="busy") if reply.verdict == "deferred" else reply
+        if reply.verdict != "deferred":
+            return reply
+        # Some servers take a number of messages from each connection, and then want another one.
+        self.close()
+        return replace(reply, verdict="busy")
 
     def _wants_more(self, code: int, text: bytes | str) -> CampaignError:
         return CampaignError(

@@ -8,6 +8,7 @@ from project_fanout.campaigns.errors import CampaignError
 
 _DELIMITERS = ",;\t|"
 _QUOTED = re.compile(r'"[^"]*"')
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def source_query(path: Path) -> str:
@@ -23,7 +24,7 @@ def source_query(path: Path) -> str:
     if kind == ".csv":
         return _csv_query(path)
     if kind == ".parquet":
-        return f"select * from read_parquet({_text(str(path))})"  # quoted
+        return f"select * from read_parquet({_file(path)}, hive_partitioning = false)"  # quoted
     raise CampaignError(
         f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
     )
@@ -34,7 +35,7 @@ def _csv_query(path: Path) -> str:
     # All text: a postcode must keep its leading zero.
     columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in names)
     return (
-        f"select * from read_csv({_text(str(path))}, auto_detect = false, header = true, "
+        f"select * from read_csv({_file(path)}, auto_detect = false, hive_partitioning = false, header = true, "
         f"""delim = {_text(delimiter)}, quote = '"', escape = '"', columns = {{{columns}}})"""
     )  # all of it quoted
 
@@ -64,6 +65,11 @@ def _header(path: Path) -> tuple[str, list[str]]:
             f"The recipients' file {path} names several columns {' and '.join(twice)}: rename all but one."
         )
     return delimiter, names
+
+
+def _file(path: Path) -> str:
+    """Return what stands for the one file at *path* in SQL: DuckDB would read all that `[1]` or `*` can stand for."""
+    return _text(_WILDCARD.sub(lambda match: f"[{match[0]}]", str(path)))
 
 
 def _text(text: str) -> str:

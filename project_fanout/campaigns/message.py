@@ -170,7 +170,8 @@ class Composer:
                 f"Date: {format_datetime(date)}\r\n",
                 f"Message-ID: <{message_id}@{self._sender_domain}>\r\n",
                 f"List-Unsubscribe: <{link}>\r\n",
-                "" if link.startswith("mailto:") else "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+                # Mail programs post to https alone.
+                "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if link.startswith("https:") else "",
                 "MIME-Version: 1.0\r\n",
                 f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n',
                 _part(boundary, "plain", _rendered(self._text, known)),

@@ -178,10 +178,12 @@ class Sender:
     def _try(self, letter: Letter) -> Reply:
         try:
             self._connection.connect()
+            if self._rate is not None:
+                self._rate.acquire()
+                # The server may have ended it meanwhile.
+                self._connection.connect()
         except Unreachable as error:
             return Reply("busy", UNREACHABLE, str(error))
-        if self._rate is not None:
-            self._rate.acquire()
         reply = self._connection.send(letter, partial(self._claims.begin, letter.key))
         if reply.verdict == "accepted":
             self._claims.accepted(letter.key, time.time())

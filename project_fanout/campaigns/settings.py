@@ -101,7 +101,7 @@ class Destination:
             CampaignError: *deliver* without a host, or a login that cannot be.
         """
         folder = Path(output_dir).expanduser().absolute()
-        if deliver and server.host is None:
+        if deliver and not server.host:
             raise CampaignError(
                 "deliver is true, but mail_server has no host: name the SMTP server, or leave deliver out to "
                 "have the mail kept on this machine."

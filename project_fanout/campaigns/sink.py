@@ -94,7 +94,7 @@ async def serve(
     finally:
         server.close()
         for connection in connections:
-            if connection.transport is not None:
+            if isinstance(connection.transport, asyncio.WriteTransport):
                 connection.transport.abort()
 
 

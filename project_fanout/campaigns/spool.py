@@ -30,17 +30,22 @@ def write_batch(path: Path, batch: Batch) -> None:
     writing = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
     # Letters are personal: nobody else on the machine may read them.
     fd = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="ascii") as file:
-        json.dump(
-            [[astuple(each) for each in batch.letters], [each.to_json() for each in batch.settled]], file
-        )
-    writing.rename(path)
+    try:
+        with open(fd, "w", encoding="ascii") as file:
+            json.dump(
+                [[astuple(each) for each in batch.letters], [each.to_json() for each in batch.settled]], file
+            )
+        writing.rename(path)
+    except BaseException:
+        # A part would keep a full disk full, and its letters on it for ever.
+        writing.unlink(missing_ok=True)
+        raise
 
 
 def read_batch(path: Path) -> Batch | None:
-    """Return the batch in *path*, None if it is not there."""
+    """Return the batch in *path*, None if it is not there or a power cut has left less than all of it."""
     try:
         letters, settled = json.loads(path.read_text(encoding="ascii"))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     return Batch([Letter(*each) for each in letters], [Delivery.from_json(each) for each in settled])

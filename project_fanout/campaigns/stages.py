@@ -158,7 +158,7 @@ def _claims_url(destination: Destination, output_dir: str, given: str | None) ->
     if "://" in url:
         # Of another database than SQLite, any is the same from everywhere.
         file = make_url(url).database or "" if url.startswith("sqlite") else "/"
-    if destination.maildir is None and not Path(file.removeprefix("file:")).is_absolute():
+    if destination.maildir is None and not os.path.isabs(os.path.expanduser(file.removeprefix("file:"))):
         raise CampaignError(
             f"deliver is true, but the claims that say who has got the message would be in {url}, which is another "
             "file for each folder that a run is started from: set ledger_url or FANOUT_LEDGER_URL to a database, or "

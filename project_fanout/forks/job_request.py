@@ -30,13 +30,17 @@ def read_text(text: str) -> dict[str, Any]:
     A payload may be written without braces, as in `payload: campaign: 99, target_list: 42`.
 
     Raises:
-        InvalidRequestError: a line is none, or its value cannot be read.
+        InvalidRequestError: a line is none, its field is given before, or its value cannot be read.
     """
     request: dict[str, Any] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         match = re.fullmatch(r"(\w+)\s*:\s*(.*)", line)
         if match is None:
             raise InvalidRequestError(f"{line!r} is not a line of a request: write `field: value`.")
+        if match[1] in request:
+            raise InvalidRequestError(
+                f"{match[1]} is given twice, the second time as {match[2]!r}: remove one."
+            )
         request[match[1]] = _mapping(match[2]) if match[1] == "payload" else _yaml(match[2])
     return request
 

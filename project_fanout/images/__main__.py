@@ -17,6 +17,7 @@ def summary(database: Path) -> str:
     Raises:
         FileNotFoundError: there is no such database.
         duckdb.CatalogException: it does not hold the tables of the images job.
+        duckdb.IOException: a run is writing to it, or it is no database.
     """
     if not database.is_file():
         raise FileNotFoundError(f"{database} does not exist")
@@ -43,7 +44,7 @@ def summary(database: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print the summary; return 1 when there is none yet."""
+    """Print the summary; return 1 when there is none yet, or it cannot be read now."""
     parser = argparse.ArgumentParser(prog="python -m project_fanout.images", description=__doc__)
     parser.add_argument(
         "--database", default=database_path(), help=f"DuckDB file (${DATABASE_VARIABLE}, or %(default)s)"
@@ -53,6 +54,15 @@ def main(arguments: list[str] | None = None) -> int:
         print(summary(database))
     except (FileNotFoundError, duckdb.CatalogException) as error:
         print(f"There is nothing to sum up: {error}. Materialise images_job first.", file=sys.stderr)
+        return 1
+    except duckdb.IOException as error:
+        if "Could not set lock" in str(error):
+            print(
+                f"{database} is in use, by a run or another program: try again once it has ended.",
+                file=sys.stderr,
+            )
+        else:
+            print(f"{database} cannot be read: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -129,6 +129,7 @@ def renditions_report(
     context: dg.AssetExecutionContext, image_catalog: pd.DataFrame, web_renditions: pd.DataFrame
 ) -> dg.MaterializeResult[pd.DataFrame]:
     """What the renditions weigh by photograph and format, what that saves, and a page that shows them all."""
+    tables.check_same_photographs(image_catalog, web_renditions)
     report = tables.report_table(image_catalog, web_renditions)
     metadata: dict[str, dg.MetadataValue] = {
         "saving_by_format": markdown_table(tables.saving_by_format(report)),

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from project_fanout.images.pictures import PictureFile
+from project_fanout.images.pictures import PictureError, PictureFile
 from project_fanout.images.settings import FORMATS
 
 CATALOG_COLUMNS = {
@@ -68,6 +68,22 @@ def catalog_table(pictures: Sequence[PictureFile]) -> pd.DataFrame:
 def renditions_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per rendition, wanted or made, in record and unit order."""
     return typed(frame, RENDITION_COLUMNS)
+
+
+def check_same_photographs(image_catalog: pd.DataFrame, web_renditions: pd.DataFrame) -> None:
+    """Refuse renditions of photographs that the catalogue does not have, or not any more.
+
+    Raises:
+        PictureError: names the first of them.
+    """
+    readable = set(image_catalog.loc[image_catalog["problem"].isna(), "file"])
+    made = web_renditions.loc[web_renditions["status"] == "succeeded", "record_key"]
+    if strange := [file for file in dict.fromkeys(made) if file not in readable]:
+        others = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise PictureError(
+            f"web_renditions has renditions of {strange[0]!r}{others}, which image_catalog does not have as readable: "
+            "one of the two is older than the other. Materialise web_renditions again."
+        )
 
 
 def report_table(image_catalog: pd.DataFrame, web_renditions: pd.DataFrame) -> pd.DataFrame:

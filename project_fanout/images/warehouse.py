@@ -15,7 +15,7 @@ DEFAULT_DATABASE = "output/warehouse.duckdb"
 
 def database_path() -> str:
     """Return where the DuckDB file is: PROJECT_FANOUT_DATABASE, or a file below the current folder."""
-    return os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+    return os.path.expanduser(os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE)
 
 
 class WholeTable(DuckDBPandasTypeHandler):

@@ -254,6 +254,18 @@ def test_real_delivery_keeps_its_claims_in_one_place(
         assert len(mail.kept) == 5
 
 
+def test_claims_may_be_in_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """~ is an absolute place: real delivery with ledger_url ~/claims.db keeps its claims there, and sends."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    prepared = prepare_email(Unit("1-5", {"recipients": build_list(tmp_path, generated=5).path})).units[0]
+    with scripted(lambda line: None) as mail:
+        mail_server = MailServer(host="127.0.0.1", port=mail.port, security="none")
+        send_email(prepared, mail_server=mail_server, deliver=True, ledger_url="~/claims.db")
+        assert len(mail.kept) == 5
+    assert (tmp_path / "claims.db").is_file()
+
+
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
     with local_instance(tmp_path_factory.mktemp("home")) as found:

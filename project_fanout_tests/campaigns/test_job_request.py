@@ -58,6 +58,12 @@ def test_the_request_as_it_is_printed() -> None:
     }
 
 
+def test_a_field_is_given_once() -> None:
+    """Of two actions in the text of a request none is dropped in silence."""
+    with pytest.raises(InvalidRequestError, match="action is given twice, the second time as 'send_emails'"):
+        read_text("action: prepare_recipients\naction: send_emails")
+
+
 @pytest.fixture
 def target_list(tmp_path: Path) -> dict[str, Any]:
     """Return the payload for a list of 120 recipients in pages of 2."""

@@ -60,6 +60,14 @@ def test_a_message_has_both_parts_and_every_header() -> None:
     assert "<p>Dear Ada,</p>" in html.get_content()
 
 
+@pytest.mark.parametrize("link", ["http://shop.example/out", "mailto:out@shop.example"])
+def test_one_click_is_promised_for_https_alone(link: str) -> None:
+    """A link that mail programs do not post to is a link to unsubscribe, and no one-click one."""
+    message = parsed(letter(composer=Composer("spring", Message(unsubscribe_url=link))))
+    assert message["List-Unsubscribe"] == f"<{link}>"
+    assert "List-Unsubscribe-Post" not in message
+
+
 def test_the_id_is_the_same_each_time_and_another_for_each_recipient_and_campaign() -> None:
     """The same recipient of the same campaign has the same Message-ID, however often it is rendered."""
     other_campaign = Composer("autumn", Message())

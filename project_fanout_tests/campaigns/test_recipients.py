@@ -127,6 +127,49 @@ def test_a_parquet_file_is_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_the_file_that_is_named_is_read_and_no_other(tmp_path: Path, kind: str) -> None:
+    """A name with brackets or a star, as browsers make it, and a folder with a = mean that one file as it stands."""
+    folder = tmp_path / "name=Bob"
+    folder.mkdir()
+    names = ("customers1", "customers[1]", "customers*", "customers?")
+    for name in names:
+        written = folder / f"{kind}.new"
+        with duckdb.connect() as database:
+            query = f"select '{name}@post.example' as email, 'Ada' as name"
+            database.execute(f"copy ({query}) to '{written}' (format {kind})")
+        written.rename(folder / f"{name}.{kind}")
+
+    for name in names:
+        found = build_list(tmp_path, str(folder / f"{name}.{kind}"))
+        assert read_rows(found.path, found.all) == [
+            Recipient(1, f"{name}@post.example", None, {"name": "Ada"})
+        ]
+
+
+def test_addresses_of_any_type_are_text(tmp_path: Path) -> None:
+    """A Parquet file whose addresses are all missing, which pandas writes as numbers, is a list nevertheless."""
+    path = tmp_path / "list.parquet"
+    with duckdb.connect() as database:
+        database.execute(f"copy (select null::double as email, 'Ada' as name) to '{path}'")
+
+    found = build_list(tmp_path, str(path))
+
+    assert read_rows(found.path, found.all) == [Recipient(1, None, None, {"name": "Ada"})]
+
+
+def test_a_list_may_have_many_columns(tmp_path: Path) -> None:
+    """A list with 1,000 columns, as other programs export it, is read, and so is a page of it."""
+    names = ",".join(["email", *(f"column_{number}" for number in range(999))])
+    row = "a@post.example" + ",some text of a cell" * 999
+    (tmp_path / "list.csv").write_text("\n".join([names, *[row] * 2100]))
+
+    found = build_list(tmp_path, str(tmp_path / "list.csv"))
+
+    page = read_rows(found.path, RowRange(2001, 2100))
+    assert [len(each.fields) for each in page] == [999] * 100
+
+
 def test_a_generated_list_has_distinct_addresses(tmp_path: Path) -> None:
     """The demo's list has as many recipients as asked for, none twice, and is read a page at a time."""
     found = build_list(tmp_path, generated=2500)

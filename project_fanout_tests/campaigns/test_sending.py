@@ -162,6 +162,7 @@ def test_a_server_without_utf8_refuses_only_those_who_need_it(
     ("settings", "deliver", "message"),
     [
         ({}, True, "deliver is true, but mail_server has no host"),
+        ({"host": ""}, True, "deliver is true, but mail_server has no host"),
         ({"host": "h", "username": "u"}, True, "give both to log in, or neither"),
         (
             {"host": "h", "username": "u", "password_variable": "P", "security": "none"},

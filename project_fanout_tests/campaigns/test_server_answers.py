@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from project_fanout.campaigns import sending
+from project_fanout.campaigns import connection, sending
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.sending import Sender, delay_s
 from project_fanout.campaigns.settings import Destination
-from project_fanout.campaigns.sink import HOST
+from project_fanout.campaigns.sink import HOST, MaildirHandler
 from project_fanout.engine.claims import Claims
-from project_fanout_tests.campaigns.servers import scripted
+from project_fanout_tests.campaigns.servers import recipients_of, running, scripted
 from project_fanout_tests.campaigns.test_sending import by_name, deliver, letter, sender, server
 from project_fanout_tests.waiting import wait_until
 
@@ -70,6 +70,35 @@ def test_a_busy_server_is_waited_for(tmp_path: Path) -> None:
         one.close()
     assert Counter(each.status for each in outcomes) == {"sent": 5}
     assert set(mail.kept.values()) == {1}
+
+
+def test_a_server_that_wants_another_connection_gets_one(tmp_path: Path) -> None:
+    """A server that takes two messages from each connection, and no third, gets the whole batch at once."""
+    taken = [0]
+
+    def answer(line: str) -> str | None:
+        taken[0] = 0 if line.upper().startswith("EHLO") else taken[0] + line.startswith("MAIL")
+        return "452 4.5.3 too many messages" if line.startswith("MAIL") and taken[0] > 2 else None
+
+    with scripted(answer) as mail:
+        one = sender(tmp_path, server(mail.port, retry_for_s=20.0))
+        outcomes = one.deliver([letter(f"reader{row}", row) for row in range(5)])
+        one.close()
+    assert Counter(each.status for each in outcomes) == {"sent": 5}
+    assert mail.count("EHLO") == 3
+
+
+def test_a_slow_rate_outlasts_the_patience_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody gets the message also where the server ends each connection before the rate allows the next."""
+    monkeypatch.setattr(connection, "_IDLE_S", 0.1)
+    with running(MaildirHandler(tmp_path / "maildir"), timeout=0.1) as port:
+        one = sender(tmp_path, server(port, max_per_second=2.0))
+        outcomes = one.deliver([letter(f"reader{row}", row) for row in range(4)])
+        one.close()
+    assert Counter(each.status for each in outcomes) == {"sent": 4}
+    assert set(recipients_of(tmp_path / "maildir").values()) == {1}
 
 
 def test_one_recipient_who_ends_the_connection_does_not_stop_the_others(tmp_path: Path) -> None:

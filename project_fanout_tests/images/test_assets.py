@@ -1,6 +1,8 @@
 """The images assets in Dagster, from a folder of photographs to files, tables and a page."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -20,8 +22,8 @@ from project_fanout_tests.pages import blocks, page
 ASSETS = [image_catalog, web_renditions, renditions_report]
 
 
-def run(tmp_path, source_dir=None, params=None, policy=None):
-    """Materialise the three assets with a database in *tmp_path*."""
+def run(tmp_path, source_dir=None, params=None, policy=None, only=None):
+    """Materialise the three assets, or *only* some of them, with a database in *tmp_path*."""
     params = {"output_dir": str(tmp_path / "renditions"), **(params or {})}
     return dg.materialize(
         ASSETS,
@@ -29,9 +31,12 @@ def run(tmp_path, source_dir=None, params=None, policy=None):
         run_config={
             "ops": {
                 "image_catalog": {"config": {"source_dir": source_dir and str(source_dir)}},
-                "web_renditions": {"config": {"params": params, "policy": policy or {}}},
+                **(
+                    {} if only else {"web_renditions": {"config": {"params": params, "policy": policy or {}}}}
+                ),
             }
         },
+        selection=only,
         raise_on_error=False,
     )
 
@@ -159,6 +164,24 @@ def test_the_summary_before_any_run_says_what_to_do(tmp_path, capsys):
     assert command.main(["--database", str(tmp_path / "empty.duckdb")]) == 1
 
 
+def test_the_summary_during_a_run_says_that_the_database_is_in_use(tmp_path, capsys):
+    """Who asks while a run stores its tables, or names another file, gets a plain sentence, not a traceback."""
+    database = tmp_path / "warehouse.duckdb"
+    hold = (
+        "import duckdb, sys; held = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"open\n"
+        assert command.main(["--database", str(database)]) == 1
+        holder.stdin.close()
+    assert f"{database} is in use, by a run or another program" in capsys.readouterr().err
+    (tmp_path / "notes.txt").write_text("no database " * 1000)
+    assert command.main(["--database", str(tmp_path / "notes.txt")]) == 1
+    assert "notes.txt cannot be read: IO Error" in capsys.readouterr().err
+
+
 def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp_path):
     """Bad pictures fail the run, which names each with its reason, unless max_failed_ratio allows them."""
     source = tmp_path / "source"
@@ -190,6 +213,23 @@ def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp
     assert (readable.passed, readable.severity) == (False, dg.AssetCheckSeverity.WARN)
     page = (tmp_path / "renditions" / "index.html").read_text()
     assert all(file in page for file in reasons)
+
+
+def test_a_report_over_an_older_fan_out_names_the_photograph(tmp_path):
+    """Who removes a photograph and runs catalogue and report without the fan-out is told which one, and what to do."""
+    source = tmp_path / "source"
+    source.mkdir()
+    quadrants().save(source / "stays.png")
+    quadrants().save(source / "goes.png")
+    small = {"widths": [50], "formats": ["webp"]}
+    assert run(tmp_path, source, small).success
+    (source / "goes.png").unlink()
+    result = run(tmp_path, source, only=[image_catalog, renditions_report])
+    assert not result.success
+    assert "has renditions of 'goes.png', which image_catalog does not have as readable" in failure_text(
+        result
+    )
+    assert run(tmp_path, source, small).success
 
 
 def test_an_empty_folder_gives_empty_tables(tmp_path):

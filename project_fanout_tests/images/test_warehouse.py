@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from project_fanout.images.tables import RENDITION_COLUMNS, renditions_table, typed
-from project_fanout.images.warehouse import Warehouse
+from project_fanout.images.warehouse import DATABASE_VARIABLE, Warehouse, database_path
 
 ROW = {"record_key": "a", "unit_key": "u", "status": "succeeded", "width": 160, "seconds": 0.5}
 
@@ -27,6 +27,13 @@ def stored(tmp_path, *frames):
     for _ in frames:
         assert dg.materialize([measured, reader], resources={"warehouse": warehouse}).success
     return received
+
+
+def test_the_database_may_be_in_the_home_of_the_user(tmp_path, monkeypatch):
+    """~ in PROJECT_FANOUT_DATABASE, as from an env file, is the home, and no folder of that name."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(DATABASE_VARIABLE, "~/tables/db.duckdb")
+    assert database_path() == str(tmp_path / "tables" / "db.duckdb")
 
 
 def test_a_column_of_nothing_takes_text_the_next_time(tmp_path):
