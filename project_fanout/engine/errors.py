@@ -25,6 +25,10 @@ class NoRecordsError(FanoutError):
     """The trigger found no record and `on_empty` is `fail`."""
 
 
+class NoPartitionError(FanoutError):
+    """The asset is partitioned, and its run names no partition. Raised before records are looked for."""
+
+
 class ToleranceExceededError(FanoutError):
     """More units failed than `max_failed_ratio` allows; the message names record, unit and error."""
 

@@ -157,6 +157,7 @@ def build_fork_asset(
             name=key.to_python_identifier(), params=own, policy=policy, tasks=tasks, actions=registry
         ),
         upstream=upstream,
+        partitions_def=partitions_def,
         code_version=options.get("code_version"),
         retry_policy=retry_policy,
         op_tags=op_tags,
@@ -170,7 +171,6 @@ def build_fork_asset(
         name=name,
         key_prefix=key_prefix,
         description=description or inspect.getdoc(function_behind(tasks)),
-        partitions_def=partitions_def,
         **options,
     )
 

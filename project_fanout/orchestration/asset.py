@@ -142,6 +142,7 @@ def build_fanout_asset(
         aggregate=aggregate,
         run_config=run_config,
         upstream=upstream,
+        partitions_def=partitions_def,
         code_version=code_version,
         retry_policy=retry_policy,
         op_tags=op_tags,
@@ -161,7 +162,6 @@ def build_fanout_asset(
         tags=tags,
         kinds=set(kinds) if kinds else None,
         owners=owners,
-        partitions_def=partitions_def,
         backfill_policy=backfill_policy,
         code_version=code_version,
         automation_condition=automation_condition,
@@ -181,6 +181,7 @@ def define_asset(ops: FanoutOps, **options: Any) -> AssetsDefinition:
             ins={name: each.asset_in for name, each in ops.upstream.items()},
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
+            partitions_def=ops.partitions_def,
             resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
             **options,
         )(ops.compose())

@@ -26,11 +26,15 @@ _NAMED_RECORDS = 20
 _NO_VALUE: Any = dg.MaterializeResult().value
 
 
-def complete_check(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """Return the check that every fan-out asset has."""
-    return dg.AssetCheckSpec(
-        COMPLETE_CHECK, asset=key, description="Whether every unit of the fan-out succeeded."
-    )
+def complete_check(key: dg.AssetKey, partitions_def: dg.PartitionsDefinition | None) -> dg.AssetCheckSpec:
+    """Return the check that every fan-out asset has; it has a result for each partition of the asset."""
+    with beta_parts_of_dagster():
+        return dg.AssetCheckSpec(
+            COMPLETE_CHECK,
+            asset=key,
+            description="Whether every unit of the fan-out succeeded.",
+            partitions_def=partitions_def,
+        )
 
 
 def check_tolerance(

@@ -4,13 +4,14 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import dagster as dg
 import pandas as pd
 
 from project_fanout.engine.annotations import function_behind
-from project_fanout.engine.errors import NoRecordsError
+from project_fanout.engine.errors import NoPartitionError, NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
@@ -71,6 +72,7 @@ class FanoutOps:
     stages: tuple[Stage, ...] = ()
     aggregate: Callable[[pd.DataFrame], Any] | None = None
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
+    partitions_def: dg.PartitionsDefinition | None = None
     code_version: str | None = None
     retry_policy: dg.RetryPolicy | None = None
     op_tags: Mapping[str, Any] | None = None
@@ -92,10 +94,10 @@ class FanoutOps:
             return given
         return {batch_input_key(self._step_io): batch_input_manager(self._step_io), **given}
 
-    @property
+    @cached_property
     def check_specs(self) -> tuple[dg.AssetCheckSpec, ...]:
         """The asset's checks: its own first."""
-        return (complete_check(self.key), *self.aggregate_checks)
+        return (complete_check(self.key, self.partitions_def), *self.aggregate_checks)
 
     @property
     def _step_io(self) -> str:
@@ -162,8 +164,23 @@ class FanoutOps:
         found: Iterable[Record] = self.records(*arguments.args, **arguments.kwargs)
         return found
 
+    def _check_partition(self, context: dg.OpExecutionContext) -> None:
+        """Refuse a run of a partitioned asset without a partition: its result would belong to none.
+
+        Raises:
+            NoPartitionError: says how a run gets one.
+        """
+        if self.partitions_def is None or context.has_partition_key or context.has_partition_key_range:
+            return
+        raise NoPartitionError(
+            f"{self.key.to_user_string()} is partitioned, and this run names no partition: choose one in the "
+            "UI, or give partition_key= in Python and the run's tag dagster/partition elsewhere. A run that is "
+            "re-executed in Python gets the tags of the first one only if they are given again."
+        )
+
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
+            self._check_partition(context)
             context.resources.ledger.open()
             settings = self.run_config.settings(context.op_config)
             found = checked_records(self.find_records(context, settings, ins), settings.policy)

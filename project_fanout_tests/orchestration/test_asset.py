@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from project_fanout.engine import FanoutPolicy, Record, Unit
-from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.errors import FanoutDefinitionError, NoPartitionError
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
 from project_fanout_tests.engine.pool_support import NothingLeft
@@ -373,6 +373,26 @@ def test_a_partitioned_asset_need_not_know_its_key() -> None:
     """And then gets nothing."""
     asset = build(partitions_def=dg.StaticPartitionsDefinition(["a"]))
     assert len(table(asset, partition_key="a")) == 6
+
+
+def test_a_run_without_a_partition_is_refused() -> None:
+    """Its result would be of no partition: the error says so before records are looked for, and how to get one."""
+    asset = build(**PARTITIONED)
+    with pytest.raises(
+        NoPartitionError, match=r"partitioned, and this run names no partition.*partition_key="
+    ):
+        dg.materialize_to_memory([asset])
+
+
+def test_each_partition_has_its_own_result_of_the_check(tmp_path: Path) -> None:
+    """What one partition lacks is not hidden by the next one's success."""
+    asset = build(**PARTITIONED, stages=[stages.mark], policy=FanoutPolicy(max_failed_ratio=1.0))
+    found = {}
+    for partition, fail in (("2026-01", "u"), ("2026-02", "")):
+        result = materialize(asset, partition_key=partition, params={"folder": str(tmp_path), "fail": fail})
+        (evaluation,) = result.get_asset_check_evaluations()
+        found[evaluation.partition] = evaluation.passed
+    assert found == {"2026-01": False, "2026-02": True}
 
 
 # What Dagster sees
