@@ -19,8 +19,9 @@ class Progress:
             have ended. A unit that is left after the last stage was not handed out (`fail_fast`).
         plan: the record's own stages, params and policy, None for those of the asset.
         run_id: the run that took it this far, "" before the first stage.
-        seconds: time of its units in workers so far, all stages and attempts together.
-        reused: how many of its units, in all stages, were not run because an earlier run's outcome is known.
+        ended: how many of its units have ended so far, in all stages.
+        seconds: time of those in workers, all attempts together.
+        reused: how many of those were not run because an earlier run's outcome is known.
         origin: a digest of the record as it was found: of its units and, if it has a plan, of that.
     """
 
@@ -28,6 +29,7 @@ class Progress:
     leaves: tuple[Unit | UnitOutcome, ...]
     plan: Plan | None = None
     run_id: str = ""
+    ended: int = 0
     seconds: float = 0.0
     reused: int = 0
     origin: str = ""

@@ -109,7 +109,7 @@ class StageRun:
         """Put what became of a record's units in their places, children where their parent was."""
         leaves: list[Unit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
-        seconds, reused = record.seconds, record.reused
+        ended, seconds, reused = record.ended, record.seconds, record.reused
         for leaf in record.leaves:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
@@ -119,9 +119,10 @@ class StageRun:
                 leaves.append(leaf)
             else:
                 leaves.extend(self._children(job, job.ended, parent_of))
+                ended += 1
                 seconds += job.ended.seconds
                 reused += job.reused
-        return replace(record, leaves=tuple(leaves), seconds=seconds, reused=reused)
+        return replace(record, leaves=tuple(leaves), ended=ended, seconds=seconds, reused=reused)
 
     def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
         reply = ended.reply

@@ -129,10 +129,16 @@ def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
 
 
 def asset_metadata(records: Sequence[Progress]) -> dict[str, Any]:
-    """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed."""
+    """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed.
+
+    All but `units_of_all_stages`, `reused` and `unit_seconds` is told of the rows of the asset's table: of the
+    last stage, and of the units that an earlier one has lost.
+    """
     ended = [record.outcome for record in records]
     outcomes = [unit for record in ended for unit in record.units]
     metadata = counts_metadata(ended)
+    if (of_all_stages := sum(record.ended for record in records)) > len(outcomes):
+        metadata["units_of_all_stages"] = of_all_stages
     metadata["unit_seconds"] = round(_seconds(records), 3)
     if reused := sum(record.reused for record in records):
         metadata["reused"] = reused

@@ -132,8 +132,9 @@ def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
     """How long units took, the five slowest, and each failure with its reason, safe inside a table."""
     outcomes = [fine(1, unit=f"u{number}", seconds=float(number)) for number in range(1, 21)]
     failed = bad(unit="broken", message="line one\nline | two " + "x" * 500)
-    records = [Progress("r", (*outcomes, failed), seconds=211.0, reused=2), Progress("hollow", ())]
+    records = [Progress("r", (*outcomes, failed), ended=30, seconds=211.0, reused=2), Progress("hollow", ())]
     metadata = asset_metadata(records)
+    assert (metadata["units"], metadata["units_of_all_stages"]) == (21, 30)
     assert (metadata["unit_seconds"], metadata["reused"], metadata["records_without_units"]) == (211.0, 2, 1)
     assert (metadata["seconds_p50"], metadata["seconds_p95"], metadata["retried"]) == (10.0, 19.0, 1)
     slowest = metadata["slowest"].value.splitlines()
