@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.meta
 import jinja2.sandbox
 from email_validator import EmailNotValidError, validate_email
 
@@ -96,8 +97,8 @@ class Composer:
         bodies: the templates of its parts, if they have been read already.
 
     Raises:
-        CampaignError: the sender is no address, a template cannot be read or parsed, or the secret of the
-            tokens is not there.
+        CampaignError: the sender is no address, a template cannot be read or parsed or wants another one, the
+            subject or the link can be nobody's, or the secret of the tokens is not there.
     """
 
     def __init__(self, campaign: str, message: Message, bodies: Bodies | None = None) -> None:
@@ -128,6 +129,17 @@ class Composer:
         self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
         self._text = _parsed(plain, bodies.text, "message.text_template")
         self._html = _parsed(html, bodies.html, "message.html_template")
+        # What is the same for everybody is wrong for everybody: better once, here, than 100,000 refused recipients.
+        alike = {"campaign": campaign, "token": "0" * 32}
+        for setting, source, header in (
+            ("subject", message.subject, self._subject_for),
+            ("unsubscribe_url", message.unsubscribe_url, self._link_for),
+        ):
+            if jinja2.meta.find_undeclared_variables(plain.parse(source)) <= alike.keys():
+                try:
+                    header(alike)
+                except UnfitRecipientError as error:
+                    raise CampaignError(f"message.{setting} fits no message: {error}.") from None
 
     def compose(self, recipient: Recipient, date: datetime) -> Letter:
         """Return the letter to *recipient*.
@@ -146,17 +158,7 @@ class Composer:
         message_id = hashlib.sha256(f"Message-ID\0{self._campaign}\0{key}".encode()).hexdigest()[:32]
         token = hmac.new(self._secret, f"{self._campaign}\0{key}".encode(), hashlib.sha256).hexdigest()[:32]
         known = {**recipient.fields, EMAIL: address.normalized, "campaign": self._campaign, "token": token}
-        subject = _header_value("subject", self._subject, known)
-        link = _header_value("unsubscribe_url", self._link, known)
-        if not _LINK.fullmatch(link):
-            raise UnfitRecipientError(
-                TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address"
-            )
-        if len(link) > _LONGEST_LINK:
-            raise UnfitRecipientError(
-                TEMPLATE_FAILED,
-                f"unsubscribe_url has {len(link)} characters, accepted: {_LONGEST_LINK} or fewer",
-            )
+        subject, link = self._subject_for(known), self._link_for(known)
         name = recipient.fields.get("name", "")
         _check_header("name", name)
         envelope = address.ascii_email or address.normalized
@@ -181,9 +183,29 @@ class Composer:
         )
         return Letter(recipient.row, key, self.sender, envelope, address.ascii_email is None, content)
 
+    def _subject_for(self, known: Mapping[str, Any]) -> str:
+        return _header_value("subject", self._subject, known)
+
+    def _link_for(self, known: Mapping[str, Any]) -> str:
+        link = _header_value("unsubscribe_url", self._link, known)
+        if not _LINK.fullmatch(link):
+            raise UnfitRecipientError(
+                TEMPLATE_FAILED, f"unsubscribe_url is {link!r}, no https: or mailto: address"
+            )
+        if len(link) > _LONGEST_LINK:
+            raise UnfitRecipientError(
+                TEMPLATE_FAILED,
+                f"unsubscribe_url has {len(link)} characters, accepted: {_LONGEST_LINK} or fewer",
+            )
+        return link
+
 
 def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja2.Template:
     try:
+        if any(True for _ in jinja2.meta.find_referenced_templates(environment.parse(source))):
+            raise CampaignError(
+                f"{setting} includes, extends or imports another template: it has to be whole in itself."
+            )
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise CampaignError(
@@ -194,7 +216,7 @@ def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja
 def _read(path: str | None, shipped: str, setting: str) -> str:
     file = TEMPLATES / shipped if path is None else Path(path).expanduser()
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CampaignError(f"{setting} is {path!r}, which cannot be read: {error}.") from None
 

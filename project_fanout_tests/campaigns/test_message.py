@@ -68,6 +68,37 @@ def test_one_click_is_promised_for_https_alone(link: str) -> None:
     assert "List-Unsubscribe-Post" not in message
 
 
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        (
+            {"unsubscribe_url": ""},
+            "message.unsubscribe_url fits no message: .* is '', no https: or mailto:",
+        ),
+        (
+            {"unsubscribe_url": "mailto:out@shop.example?subject=no {{ token }}"},
+            "message.unsubscribe_url fits no message",
+        ),
+        ({"unsubscribe_url": "https://shop.example/" + "x" * 1000}, "accepted: 978 or fewer"),
+        ({"subject": "Spring\nBcc: x@post.example"}, r"message.subject fits no message: .* with U\+000A"),
+        ({"subject": "{% include 'subject.txt' %}"}, "subject includes, extends or imports another template"),
+    ],
+)
+def test_what_is_wrong_for_everybody_stops_the_campaign(settings: dict[str, str], error: str) -> None:
+    """A link or subject that nobody's message can have is an error of the settings, not 100,000 refused recipients."""
+    with pytest.raises(CampaignError, match=error):
+        Composer("spring", Message(**settings))
+
+
+def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """A letter that was saved with a byte order mark, as on Windows, begins with its first word."""
+    file = tmp_path / "letter.txt"
+    file.write_text("Dear {{ name }}", encoding="utf-8-sig")
+    composer = Composer("spring", Message(text_template=str(file), html_template=str(file)))
+    parts = parsed(letter(composer=composer)).iter_parts()
+    assert [part.get_content().strip() for part in parts] == ["Dear Ada"] * 2
+
+
 def test_the_id_is_the_same_each_time_and_another_for_each_recipient_and_campaign() -> None:
     """The same recipient of the same campaign has the same Message-ID, however often it is rendered."""
     other_campaign = Composer("autumn", Message())
@@ -122,7 +153,7 @@ def test_a_template_reaches_nothing_but_the_columns(
         Message(html_template=str(tmp_path / "own")),
     ):
         with pytest.raises(
-            UnfitRecipientError, match=r"template failed: (SecurityError|OverflowError)"
+            (UnfitRecipientError, CampaignError), match=r"template failed: (SecurityError|OverflowError)"
         ) as refused:
             letter(composer=Composer("c", message))
         assert "s3cret" not in str(refused.value)
