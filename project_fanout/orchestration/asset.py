@@ -15,7 +15,7 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster
-from project_fanout.orchestration.declaration import check_declaration
+from project_fanout.orchestration.declaration import check_declaration, check_resources
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
@@ -127,6 +127,7 @@ def build_fanout_asset(
         )
         upstream = upstream_of(records, ins or {}, partitions_def, backfill_policy)
         described = tuple(describe_stage(stage) for stage in stages)
+        check_resources(resources or {}, described)
         all_params = Params(
             records, stages, params, reserved=frozenset({PARTITION_KEY}), supplied=frozenset(resources or {})
         )

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from project_fanout.engine.errors import ToleranceExceededError
+from project_fanout.engine.errors import FanoutDefinitionError, ToleranceExceededError
 from project_fanout.engine.model import RecordOutcome, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.progress import Progress
@@ -83,7 +83,15 @@ def results(
         frame: the table of all outcomes; the asset's value where *value* brings none.
         value: the asset's value, or a `MaterializeResult` with or without it.
         checks: the asset's checks: its own, then those whose results *value* holds.
+
+    Raises:
+        FanoutDefinitionError: *value* is something of Dagster's that is no value.
     """
+    if isinstance(value, (dg.Output, dg.AssetCheckResult)):
+        raise FanoutDefinitionError(
+            f"aggregate returned a {type(value).__name__}, accepted: the asset's value, or a MaterializeResult "
+            "with it; write `return dg.MaterializeResult(value=..., metadata=..., check_results=[...])`."
+        )
     metadata = asset_metadata(records)
     found: list[dg.AssetCheckResult] = []
     extra: dict[str, Any] = {}

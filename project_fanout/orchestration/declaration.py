@@ -6,6 +6,7 @@ from typing import Any
 
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.stages import Stage
 
 
 def check_declaration(
@@ -30,6 +31,28 @@ def check_declaration(
             raise FanoutDefinitionError(
                 f"{_said(name, value)}, accepted: a mapping; write {name}={{name: value}}."
             )
+
+
+def check_resources(resources: Mapping[str, Any], stages: Sequence[Stage]) -> None:
+    """Refuse resources that cannot fill a parameter of *stages*.
+
+    Raises:
+        FanoutDefinitionError: names the resource, what is accepted, and what to write.
+    """
+    for key, resource in resources.items():
+        # What `configure_at_launch` returns stands for one of its class.
+        methods = getattr(resource, "resource_cls", resource)
+        if not (hasattr(resource, "get_resource_definition") and hasattr(methods, "for_units")):
+            raise FanoutDefinitionError(
+                f"{_said(f'resources: {key}', resource)}, accepted: a ConfigurableResource with a method "
+                "`for_units(self)` that returns what the stages get, any value that can be pickled."
+            )
+    taken = list(dict.fromkeys(name for stage in stages for name in stage.params))
+    if unknown := [key for key in resources if key not in taken]:
+        raise FanoutDefinitionError(
+            f"resources names {', '.join(map(repr, unknown))}, accepted: the keyword-only parameters of the "
+            f"stages ({', '.join(taken) or 'they have none'})."
+        )
 
 
 def _check_stages(stages: object) -> None:

@@ -73,6 +73,21 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
     return count
 
 
+class Scale(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
+    """A number for stages."""
+
+    by: int = 10
+
+    def for_units(self) -> int:
+        """Return what stages get."""
+        return self.by
+
+
+def scaled(unit: Unit, *, scale: int) -> int:
+    """Return the length of the key, scaled."""
+    return len(unit.key) * scale
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -93,6 +108,15 @@ def other_count(unit: Unit, *, count: str = "3") -> str:
         ({"params": [("count", 1)]}, "params is [('count', 1)], a list, accepted: a mapping; write params={"),
         ({"ins": ["catalog"]}, "ins is ['catalog'], a list, accepted: a mapping"),
         ({"resources": "pool"}, "resources is 'pool', a str, accepted: a mapping"),
+        (
+            {"resources": {"scale": 5}, "stages": [scaled]},
+            "resources: scale is 5, a int, accepted: a Configurabl",
+        ),
+        ({"resources": {"scale": UnitPoolResource()}, "stages": [scaled]}, "a method `for_units(self)`"),
+        (
+            {"resources": {"sacle": Scale()}, "stages": [scaled]},
+            "names 'sacle', accepted: the keyword-only para",
+        ),
         ({"stages": [lambda unit: 1]}, "lambda"),
         ({"stages": [functools.partial(stages.echo)]}, "not a function"),
         ({"stages": [stages.echo, other_count]}, "'count'"),
@@ -593,6 +617,24 @@ def test_a_result_without_a_value_keeps_the_table() -> None:
     result = materialize(asset)
     assert len(result.output_for_node("fan")) == 6
     assert materialization(result, asset)["mean"] == 2.5
+
+
+@pytest.mark.parametrize("value", [dg.Output(5), dg.AssetCheckResult(passed=True)], ids=["Output", "check"])
+def test_what_is_no_value_is_not_stored_as_one(value: Any) -> None:
+    """What an `@asset` may return beside a value is refused, with what to write instead."""
+    with pytest.raises(FanoutDefinitionError, match=r"write `return dg\.MaterializeResult"):
+        materialize(build(aggregate=lambda table: value))
+
+
+def test_a_resource_fills_the_parameter_that_is_named_like_it() -> None:
+    """With what its `for_units()` returns; it may be configured at launch, and Definitions replace it."""
+    options: dict[str, Any] = {"stages": [scaled], "params": {"count": 1, "units": 1}}
+    asset = build(resources={"scale": Scale()}, **options)
+    assert table(asset)["result"].tolist() == [40]
+    assert table(asset, resources={**INLINE, "scale": Scale(by=100)})["result"].tolist() == [400]
+    at_launch = build(resources={"scale": Scale.configure_at_launch()}, **options)
+    config = {"resources": {"scale": {"config": {"by": 3}}}}
+    assert table(at_launch, run_config=config)["result"].tolist() == [12]
 
 
 def test_an_aggregate_that_raises_fails_the_run() -> None:
