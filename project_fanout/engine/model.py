@@ -16,7 +16,8 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 def checked_key(key: object, what: str) -> str:
     """Return *key* as a plain `str` if it is non-empty text that can be stored, else raise `InvalidRecordError`."""
     if not isinstance(key, str) or not key:
-        raise InvalidRecordError(f"{key!r} is not a {what} key: a key is any non-empty text.")
+        hint = "" if isinstance(key, str) else f" (this is {type(key).__name__}; write str(...) around it)"
+        raise InvalidRecordError(f"{key!r} is not a {what} key: a key is any non-empty text{hint}.")
     try:
         key.encode()
     except UnicodeEncodeError as error:

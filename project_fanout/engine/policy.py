@@ -59,8 +59,9 @@ class FanoutPolicy:
     )
     max_failed_ratio: float = _setting(
         0.0,
-        "Share of units that may end without success. Above it the run fails; at or below it the "
-        "asset materialises and its check tells what is missing.",
+        "Share of the table's rows that may be without success. Above it the run fails; at or below it the "
+        "asset materialises and its check tells what is missing. A unit that an early stage loses is one row, "
+        "however many it would have become.",
         ge=0,
         le=1,
     )

@@ -217,7 +217,7 @@ def upstream_of(
     if PARTITION_KEY in parameters and backfill_policy and backfill_policy.max_partitions_per_run != 1:
         raise FanoutDefinitionError(
             "records takes partition_key, but with this backfill_policy a run can have several partitions: "
-            f"leave {backfill_policy} out, or have records find those of all partitions."
+            f"leave {backfill_policy} or partition_key out."
         )
     hints = annotations_of(records)
     upstream: dict[str, Upstream] = {}
