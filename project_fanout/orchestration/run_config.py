@@ -183,5 +183,7 @@ def _policy_field(setting: Any, default: Any) -> dg.Field:
 
 
 def _enum(choices: tuple[str, ...]) -> dg.Enum:
-    # Dagster's refusal of another value shows the type's name, and nothing else of what is accepted.
-    return dg.Enum(" | ".join(choices), [dg.EnumValue(choice) for choice in choices])
+    # Dagster's refusal of another value shows the type's name, and nothing else of what is accepted. A single
+    # choice is quoted because it may be the name of a type of Dagster's, such as Any.
+    name = " | ".join(choices) if len(choices) > 1 else repr(choices[0])
+    return dg.Enum(name, [dg.EnumValue(choice) for choice in choices])

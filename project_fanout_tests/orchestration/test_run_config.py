@@ -235,17 +235,17 @@ def one_letter(unit: Unit, *, image_format: Literal["x", "y"] = "x") -> str:
     return image_format
 
 
-def other_letter(unit: Unit, *, format: Literal["z"] = "z") -> str:  # noqa: A002  # what a user writes
+def other_letter(unit: Unit, *, format: Literal["Any"] = "Any") -> str:  # noqa: A002  # what a user writes
     """Return the choice."""
     return format
 
 
 @pytest.mark.parametrize(
     ("name", "param", "choice", "wrong"),
-    [("web", "image_format", "y", "z"), ("web_image", "format", "z", "y")],
+    [("web", "image_format", "y", "Any"), ("web_image", "format", "Any", "y")],
 )
 def test_choices_of_two_assets_do_not_mix(name: str, param: str, choice: str, wrong: str) -> None:
-    """Also where `web` has `image_format` and `web_image` has `format`, in one job."""
+    """Also where `web` has `image_format` and `web_image` has `format`, in one job, and Dagster has an `Any`, too."""
     assets = [
         build_fanout_asset("web", records=stages.some_records, stages=[one_letter]),
         build_fanout_asset("web_image", records=stages.some_records, stages=[other_letter]),
@@ -259,4 +259,4 @@ def test_choices_of_two_assets_do_not_mix(name: str, param: str, choice: str, wr
     with pytest.raises(dg.DagsterInvalidConfigError):
         dg.validate_run_config(job, config(wrong))
     types = job.get_job_snapshot().config_schema_snapshot.all_config_snaps_by_key
-    assert {"x | y", "z"} <= {each.given_name for each in types.values()}
+    assert {"x | y", "'Any'"} <= {each.given_name for each in types.values()}
