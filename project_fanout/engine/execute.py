@@ -150,7 +150,7 @@ def _check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ValueError(
             f"the result is {size:,} bytes of JSON, more than max_result_bytes = {max_bytes:,}: "
-            "store it and return where it is, or raise max_result_bytes of the pool."
+            "store it and return where it is."
         )
 
 
