@@ -13,6 +13,9 @@ def dagster_type(annotation: Any) -> Any:
     """
     if get_origin(annotation) is Annotated:
         return dagster_type(get_args(annotation)[0])
+    if isinstance(annotation, type) and (plain := get_origin(annotation)) is not None:
+        # On Python 3.10 list[int] passes for a class, also with Dagster, which then cannot check by it.
+        return dagster_type(plain)
     if annotation is Any or not _can_be_checked(annotation):
         return dg.Any
     try:
@@ -23,7 +26,7 @@ def dagster_type(annotation: Any) -> Any:
 
 
 def _can_be_checked(annotation: Any) -> bool:
-    if isinstance(annotation, type) and get_origin(annotation) is None:
+    if isinstance(annotation, type):
         try:
             isinstance(None, annotation)
         except TypeError:

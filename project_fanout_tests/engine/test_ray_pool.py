@@ -53,7 +53,6 @@ def run(pool: UnitPool, stage: str, payload: Any = None, **arguments: Any) -> Un
         ("fan_out", 3),
         ("raise_error", 7),
         ("raise_chained", 7),
-        ("raise_unspeakable", None),
         ("call_sys_exit", 3),
         ("return_odd", "nan"),
         ("return_odd", "set"),

@@ -45,6 +45,12 @@ def mapped_steps(result: dg.ExecuteInProcessResult, op: str = "process_record") 
     ]
 
 
+def failure_text(result: Any) -> str:
+    """Return the error of the step that failed, with its causes."""
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    return str(event.event_specific_data.error_display_string)
+
+
 def assert_same(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """Assert that two tables are equal in all but the one column that depends on the clock."""
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))

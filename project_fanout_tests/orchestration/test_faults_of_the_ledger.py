@@ -19,7 +19,7 @@ from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.ledger_support import locked
 from project_fanout_tests.orchestration.ledger_work import counted, letters
-from project_fanout_tests.orchestration.support import INLINE, materialization
+from project_fanout_tests.orchestration.support import INLINE, failure_text, materialization
 from project_fanout_tests.waiting import wait_until
 
 
@@ -74,13 +74,6 @@ def ran(work: Path) -> int:
     return len(marks)
 
 
-def failure(result: Any) -> str:
-    """Return what the run's failure says."""
-    assert not result.success
-    [failed] = [each for each in result.all_events if each.event_type_value == "PIPELINE_FAILURE"]
-    return str(failed.event_specific_data.error.to_string()) if failed.event_specific_data.error else ""
-
-
 def test_reuse(work: Path, path: Path) -> None:
     """With `reuse: always` a unit is computed again for another payload, params or code_version, else not.
 
@@ -132,7 +125,7 @@ def test_reuse_always_never_gives_a_unit_the_result_of_another_one(path: Path) -
         assert materialization(result, both).get("reused") == reused
     # Without its second stage the first one has to fail as it does where nothing is known of it.
     one = build_fanout_asset("halves", records=alike, stages=[into_halves], policy=policy)
-    assert "returned a Fanout, but no stage follows" in failure(
+    assert "returned a Fanout, but no stage follows" in failure_text(
         dg.materialize([one], resources=resources, raise_on_error=False)
     )
 
@@ -195,8 +188,8 @@ def test_a_ledger_that_cannot_be_used_fails_the_run_before_its_first_unit(
     url = breaks(path)
     with locked(path) if breaks is str else nullcontext():
         result = run(work, url, lock_timeout_s=0.2)
-    assert text in failure(result)
-    assert "ledger.db" in failure(result)
+    assert text in failure_text(result)
+    assert "ledger.db" in failure_text(result)
     assert ran(work) == 0
 
 
@@ -213,8 +206,8 @@ def test_the_disk_is_full(work: Path, path: Path) -> None:
         result = run(work, path, size=100_000)
     finally:
         event.remove(Engine, "connect", leave_no_room)
-    assert "Make room" in failure(result)
-    assert str(path) in failure(result)
+    assert "Make room" in failure_text(result)
+    assert str(path) in failure_text(result)
     assert not result.asset_materializations_for_node("words")
     assert run(work, path, size=100_000).success
     assert len(kept(path)) == 12

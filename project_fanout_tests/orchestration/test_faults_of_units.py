@@ -16,6 +16,7 @@ from project_fanout.engine.ledger import Ledger, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.pool_support import lives
 from project_fanout_tests.engine.runner_stages import mark
+from project_fanout_tests.orchestration.support import failure_text
 from project_fanout_tests.orchestration.unit_faults import (
     die_if_bad,
     many_units,
@@ -44,12 +45,6 @@ HANGS: dict[str, tuple[list[Any], str, str]] = {
     "hangs and ignores SIGTERM": (["hang_deaf", None], "timed_out", "deadline of 1.5 s"),
     "hangs with children": (["hang_with_children", "{folder}/pids"], "timed_out", "deadline of 1.5 s"),
 }
-
-
-def failure_text(result: Any) -> str:
-    """Return the error of the step that failed, with its causes."""
-    [event] = [event for event in result.all_events if event.is_step_failure]
-    return str(event.event_specific_data.error_display_string)
 
 
 def policy(**fields: Any) -> dict[str, Any]:
