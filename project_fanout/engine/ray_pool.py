@@ -264,6 +264,7 @@ class RayPool(Closing):
             try:
                 job.on_log(log)
             except Exception:
+                # The dispatcher serves other runs, too: whoever wants the log must not end it.
                 _logger.exception(
                     "A log record of unit %r of record %r was not accepted.", log.unit_key, log.record_key
                 )
