@@ -8,6 +8,9 @@ from project_fanout.engine.errors import InvalidRecordError, TooManyRecordsError
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
 
+# How far over `max_records` is counted, for the message: a generator may have no end.
+_MOST_COUNTED = 10_000
+
 
 def checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
     """Return the records that the records function has found, refusing what is none as early as can be.
@@ -25,9 +28,8 @@ def checked_records(found: Any, policy: FanoutPolicy) -> Iterable[Record]:
     limit = policy.max_records
     if limit is not None:
         within = list(islice(checked, limit))
-        if next(checked, None) is not None:
-            # Not counted to its end, which a generator may not have.
-            count = str(len(found)) if isinstance(found, (list, tuple)) else f"more than {limit}"
+        if further := sum(1 for _ in islice(checked, _MOST_COUNTED)):
+            count = f"{limit + further:,}" if further < _MOST_COUNTED else f"{limit + further:,} or more"
             raise TooManyRecordsError(
                 f"There are {count} records, and max_records is {limit}: raise max_records, or have the "
                 "records function find fewer. No unit has been started."

@@ -146,10 +146,10 @@ def test_bad_keys_are_refused_by_name(keys: list[str], said: str) -> None:
 
 
 def test_max_records_refuses_before_the_first_unit(tmp_path: Path) -> None:
-    """Saying limit and count, if that is known; at the limit it runs."""
+    """Saying limit and count; at the limit it runs."""
     params = {"folder": str(tmp_path), "count": 4}
     message = refused(TooManyRecordsError, marks, params=params, policy={"max_records": 3})
-    assert "There are more than 3 records, and max_records is 3" in message
+    assert "There are 4 records, and max_records is 3" in message
     assert not list(tmp_path.iterdir())
     assert len(table(marks, params=params, policy={"max_records": 4})) == len(list(tmp_path.iterdir())) == 8
 
@@ -164,9 +164,9 @@ def listed() -> list[Record]:
     return list(itertools.islice(endless(), 5))
 
 
-@pytest.mark.parametrize(("records", "count"), [(endless, "more than 3"), (listed, "5")])
+@pytest.mark.parametrize(("records", "count"), [(endless, "10,003 or more"), (listed, "5")])
 def test_max_records_ends_a_generator_that_has_no_end(records: Any, count: str) -> None:
-    """It is asked for one record more than there may be, and for no other."""
+    """It is counted to 10,000 more than there may be."""
     asset = build_fanout_asset("fan", records=records, stages=[stages.echo])
     message = refused(TooManyRecordsError, asset, policy={"max_records": 3})
     assert f"There are {count} records, and max_records is 3" in message

@@ -226,7 +226,7 @@ def test_fields_that_are_not_set_keep_the_assets_own_policy(tmp_path: Path) -> N
     )
     frame = table(asset, params={"folder": str(tmp_path)}, policy={"strategy": "sequential"})
     assert frame["attempts"].tolist() == [2] * 6
-    with pytest.raises(TooManyRecordsError, match="There are more than 3 records, and max_records is 3"):
+    with pytest.raises(TooManyRecordsError, match="There are 4 records, and max_records is 3"):
         materialize(asset, params={"folder": str(tmp_path), "count": 4})
 
 
