@@ -28,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from project_fanout.engine import ProcessPool, Unit
-from project_fanout.engine.calls import UnitCall, UnitReply
+from project_fanout.engine.pools.calls import UnitCall, UnitReply
 
 try:
     from pebble import ProcessPool as PebblePool

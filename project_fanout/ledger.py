@@ -12,9 +12,9 @@ from typing import Any, TypeVar, get_args
 
 from tabulate import tabulate
 
-from project_fanout.engine.claims import Claims, ClaimState
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
+from project_fanout.engine.ledger.claims import Claims, ClaimState
 from project_fanout.engine.model import STATUSES
 
 _T = TypeVar("_T")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from project_fanout.engine.claims import Claims
-from project_fanout.engine.ledger import Ledger, LedgerFilter, LedgerScope
+from project_fanout.engine.ledger import Claims, Ledger, LedgerFilter, LedgerScope
 from project_fanout.engine.model import UnitError
 from project_fanout.ledger import main
-from project_fanout_tests.engine.ledger_support import SCOPE, make_entry
+from project_fanout_tests.engine.ledger.support import SCOPE, make_entry
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from project_fanout.campaigns.journal import Journal, dead_journals, keys_in_work, one_at_a_time
-from project_fanout.engine.claims import Claims
+from project_fanout.engine.ledger import Claims
 
 #: A batch is settled within this time, also at a slow rate, so that an older claim of a sender that cannot be
 #: seen from here is left over.

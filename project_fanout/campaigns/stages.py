@@ -35,7 +35,7 @@ from project_fanout.campaigns.settings import (
 )
 from project_fanout.campaigns.spool import Batch, read_batch, write_batch
 from project_fanout.engine import Fanout, Record, Unit
-from project_fanout.engine.ledger_database import LEDGER_URL
+from project_fanout.engine.ledger.database import LEDGER_URL
 from project_fanout.engine.stages import never_reused
 
 DEFAULT_OUTPUT_DIR = "output/campaigns"

@@ -2,8 +2,8 @@
 
 from project_fanout.engine.model import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy, available_cpus
-from project_fanout.engine.pool import InlinePool
-from project_fanout.engine.process_pool import ProcessPool
+from project_fanout.engine.pools.inline import InlinePool
+from project_fanout.engine.pools.process import ProcessPool
 
 __all__ = [
     "Fanout",

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from project_fanout.engine.calls import UnitReply
 from project_fanout.engine.model import Unit
+from project_fanout.engine.pools.calls import UnitReply
 
 
 @dataclass(frozen=True, slots=True)

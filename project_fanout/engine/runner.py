@@ -13,12 +13,12 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import PoolClosedError
+from project_fanout.engine.fingerprint import unit_fingerprint
 from project_fanout.engine.job import Ended, Job
-from project_fanout.engine.ledger_entry import unit_fingerprint
 from project_fanout.engine.model import Unit, UnitError, UnitOutcome, to_json
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
+from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from project_fanout.engine.calls import UnitPool
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.ledger import LEDGER_URL, Ledger, default_ledger_url
-from project_fanout.engine.pool import InlinePool
-from project_fanout.engine.process_pool import LEAST_PRIORITY, NICENESS, ProcessPool
-from project_fanout.engine.ray_pool import RayPool
+from project_fanout.engine.pools.calls import UnitPool
+from project_fanout.engine.pools.inline import InlinePool
+from project_fanout.engine.pools.process.pool import LEAST_PRIORITY, NICENESS, ProcessPool
+from project_fanout.engine.pools.ray import RayPool
 from project_fanout.engine.tally import Tally
 from project_fanout.orchestration.step_process import end_with_the_run
 

@@ -8,11 +8,11 @@ from operator import attrgetter
 
 import dagster as dg
 
-from project_fanout.engine.calls import UnitLog
 from project_fanout.engine.ledger import LedgerScope
-from project_fanout.engine.ledger_memory import LedgerMemory
+from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.pools.calls import UnitLog
 from project_fanout.engine.progress import Progress
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage

@@ -13,7 +13,7 @@ from project_fanout.campaigns.assets import job_request
 from project_fanout.campaigns.report import STATUSES
 from project_fanout.campaigns.settings import Destination, MailServer, Message
 from project_fanout.definitions import defs
-from project_fanout.engine.claims import Claims
+from project_fanout.engine.ledger import Claims
 from project_fanout_tests.pages import blocks, page, params_of
 
 TEXT = page("docs/campaigns.md")

@@ -15,7 +15,7 @@ from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.sending import Sender, delay_s
 from project_fanout.campaigns.settings import Destination
 from project_fanout.campaigns.sink import HOST, MaildirHandler
-from project_fanout.engine.claims import Claims
+from project_fanout.engine.ledger import Claims
 from project_fanout_tests.campaigns.servers import recipients_of, running, scripted
 from project_fanout_tests.campaigns.test_sending import by_name, deliver, letter, sender, server
 from project_fanout_tests.waiting import wait_until

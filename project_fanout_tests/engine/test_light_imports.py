@@ -21,8 +21,8 @@ def imported_by(module: str) -> set[str]:
     [
         "project_fanout",
         "project_fanout.engine",
-        "project_fanout.engine.worker",
-        "project_fanout.engine.ray_pool",
+        "project_fanout.engine.pools.process.worker",
+        "project_fanout.engine.pools.ray.pool",
         "project_fanout_tests.engine.runner_stages",
     ],
 )

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from project_fanout.engine import FanoutPolicy, InlinePool, ProcessPool, Record, Unit, UnitOutcome
-from project_fanout.engine.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.errors import InvalidRecordError, LedgerError, PoolClosedError
 from project_fanout.engine.job import Ended, Job
 from project_fanout.engine.model import UnitError
+from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.progress import Progress
 from project_fanout.engine.runner import Memory, StageRun
 from project_fanout.engine.stages import describe_stage

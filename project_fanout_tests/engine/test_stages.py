@@ -12,10 +12,10 @@ import pytest
 
 from project_fanout.engine import ProcessPool, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
-from project_fanout.engine.execute import load_stage
+from project_fanout.engine.pools.execute import load_stage
 from project_fanout.engine.stages import describe_stage
 from project_fanout_tests.engine import runner_stages
-from project_fanout_tests.engine.pool_support import make_call
+from project_fanout_tests.engine.pools.support import make_call
 
 ROOT = Path(__file__).parents[2]
 

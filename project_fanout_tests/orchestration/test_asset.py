@@ -13,7 +13,7 @@ from project_fanout.engine import FanoutPolicy, Record, Unit
 from project_fanout.engine.errors import FanoutDefinitionError, NoPartitionError
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
-from project_fanout_tests.engine.pool_support import NothingLeft
+from project_fanout_tests.engine.pools.support import NothingLeft
 from project_fanout_tests.orchestration import odd_names
 from project_fanout_tests.orchestration.support import (
     INLINE,

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Engine
 from project_fanout.engine import Fanout, FanoutPolicy, Record, Unit
 from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
-from project_fanout_tests.engine.ledger_support import locked
+from project_fanout_tests.engine.ledger.support import locked
 from project_fanout_tests.orchestration.ledger_work import counted, letters
 from project_fanout_tests.orchestration.support import INLINE, failure_text, materialization
 from project_fanout_tests.waiting import wait_until

@@ -14,7 +14,7 @@ import pytest
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.ledger import Ledger, LedgerFilter
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
-from project_fanout_tests.engine.pool_support import lives
+from project_fanout_tests.engine.pools.support import lives
 from project_fanout_tests.engine.runner_stages import mark
 from project_fanout_tests.orchestration.support import failure_text
 from project_fanout_tests.orchestration.unit_faults import (

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from project_fanout_tests.engine.pool_support import child_pids, lives
+from project_fanout_tests.engine.pools.support import child_pids, lives
 from project_fanout_tests.orchestration import jobs
 from project_fanout_tests.orchestration.support import assert_same, table
 from project_fanout_tests.waiting import wait_until

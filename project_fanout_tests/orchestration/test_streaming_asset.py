@@ -3,7 +3,7 @@ from pathlib import Path
 import dagster as dg
 
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset, fanout_executor
-from project_fanout_tests.orchestration import streaming_work
+from project_fanout_tests.orchestration.executor import streaming_work
 
 
 def streaming_job() -> dg.JobDefinition:

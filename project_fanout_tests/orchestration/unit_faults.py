@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from project_fanout.engine import Record, Unit
-from project_fanout_tests.engine import pool_stages
+from project_fanout_tests.engine.pools import stages as pool_stages
 from project_fanout_tests.waiting import wait_until
 
 

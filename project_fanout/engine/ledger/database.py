@@ -1,0 +1,313 @@
+"""The database of a ledger: opened and checked once, then read and written in patient transactions."""
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+
+from project_fanout.engine.errors import LedgerError
+from project_fanout.engine.ledger.schema import METADATA, SCHEMA, SCHEMA_VERSION
+
+_T = TypeVar("_T")
+
+#: Name of the environment variable that says where the ledger is.
+LEDGER_URL = "FANOUT_LEDGER_URL"
+#: Name of the file in the home of a Dagster instance.
+LEDGER_FILE = "fanout_ledger.db"
+
+#: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down,
+#: and another process inserted the row or made the table between our look and our insert.
+_PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "23505", "42P07"})
+
+
+def default_ledger_url(environ: Mapping[str, str] = os.environ, *, home: str | Path | None = None) -> str:
+    """Return where the ledger is: FANOUT_LEDGER_URL, else fanout_ledger.db in *home* or DAGSTER_HOME.
+
+    Raises:
+        LedgerError: neither is set.
+    """
+    if url := environ.get(LEDGER_URL):
+        return url
+    if home := home or environ.get("DAGSTER_HOME"):
+        return str(Path(home).expanduser() / LEDGER_FILE)
+    raise LedgerError(
+        f"Neither {LEDGER_URL} nor DAGSTER_HOME is set, so there is no place for the ledger. Set "
+        f"{LEDGER_URL} to a file or to an SQLAlchemy URL such as postgresql://user@host/database."
+    )
+
+
+class LedgerDatabase:
+    """One database, opened; safe to use from many threads, and from many processes that each open it.
+
+    Args:
+        url: an SQLAlchemy URL or the path of an SQLite file, perhaps with `~`. SQLite and PostgreSQL are tested.
+        create: make the folder, the file and the tables where they are missing.
+        lock_timeout_s: seconds that a transaction waits for locks of others, and for a server that
+            went away, before it is given up.
+
+    Raises:
+        LedgerError: it cannot be opened, it was written by another version, or, with *create*, it
+            cannot be written.
+    """
+
+    def __init__(self, url: str | Path, *, create: bool = True, lock_timeout_s: float = 60.0) -> None:
+        self._url = _parsed(url)
+        self._lock_timeout_s = lock_timeout_s
+        self._opened = False
+        self._is_sqlite = self._url.get_backend_name() == "sqlite"
+        if self._is_sqlite:
+            self._check_folder(create=create)
+        self._engine = self._make_engine()
+        try:
+            self._open(create=create)
+        except BaseException:
+            self._engine.dispose()
+            raise
+        self._opened = True
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the file, or the URL without password and options."""
+        if self._is_sqlite and self._url.database:
+            return self._url.database
+        return self._url.set(query={}).render_as_string(hide_password=True)
+
+    def read(self, work: Callable[[Connection], _T]) -> _T:
+        """Return what *work* returns in a transaction that only reads; on SQLite it waits for no writer.
+
+        Raises:
+            LedgerError: it could not be read.
+        """
+        return self._patiently(lambda: self._transaction(work, writes=False))
+
+    def write(self, work: Callable[[Connection], _T]) -> _T:
+        """Return what *work* returns in a transaction that is on disk when this returns.
+
+        *work* is called again when another process came in between.
+
+        Raises:
+            LedgerError: it could not be written; then nothing of it has been.
+        """
+        return self._patiently(lambda: self._transaction(work, writes=True))
+
+    def reclaim(self) -> None:
+        """Give the disk space of removed rows back, where the database does not do so by itself."""
+        if self._is_sqlite:
+            self._patiently(lambda: self._pragma("incremental_vacuum"))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def _check_folder(self, *, create: bool) -> None:
+        database = self._url.database
+        if not database or database == ":memory:" or self._url.query.get("mode") == "memory":
+            raise LedgerError(
+                "An SQLite ledger in memory keeps nothing. Name a file, e.g. sqlite:////var/lib/fanout_ledger.db."
+            )
+        if database.startswith("file:"):
+            return
+        try:
+            path = Path(database).expanduser().absolute()
+        except RuntimeError as error:
+            raise LedgerError(f"Ledger {database}: {error} Name another place in {LEDGER_URL}.") from None
+        self._url = self._url.set(database=str(path))
+        if not create and not path.exists():
+            raise LedgerError(f"There is no ledger {path}. Fan-outs make it, where {LEDGER_URL} names it.")
+        if create:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerError(
+                    f"Ledger {path}: its folder cannot be made: {error}. Name another place in {LEDGER_URL}."
+                ) from error
+
+    def _make_engine(self) -> Engine:
+        # Threads of one run share a few connections: PostgreSQL serves 100 in all by default.
+        settings: dict[str, Any] = {"pool_size": 2, "max_overflow": 6, "pool_timeout": self._lock_timeout_s}
+        if self._is_sqlite:
+            settings["connect_args"] = {"timeout": self._lock_timeout_s}
+        else:
+            settings["pool_pre_ping"] = True
+        if self._url.drivername == "postgresql+psycopg2":
+            settings["connect_args"] = {"connect_timeout": 10}
+            # Many updates in one message: confirming 50 claims takes 12 ms so, and 18 ms one by one.
+            settings["executemany_mode"] = "values_plus_batch"
+        try:
+            engine = create_engine(self._url, **settings)
+        except NoSuchModuleError as error:
+            raise LedgerError(f"Ledger {self.name}: {error}. Install its SQLAlchemy dialect.") from error
+        except ModuleNotFoundError as error:
+            extra = " with: pip install 'project_fanout[postgres]'" if error.name == "psycopg2" else ""
+            raise LedgerError(
+                f"Ledger {self.name} needs the driver {error.name}. Install it{extra}."
+            ) from error
+        if self._is_sqlite:
+            event.listen(engine, "connect", _set_up_sqlite)
+            event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _open(self, *, create: bool) -> None:
+        # Many workers may open it at once: nothing is written where all is there.
+        version = self.read(_stored_version)
+        if version is None:
+            if not create:
+                raise LedgerError(
+                    f"{self.name} holds no ledger. Fan-outs make it, where {LEDGER_URL} names it."
+                )
+            if self._is_sqlite:
+                self._patiently(self._prepare_sqlite)
+            version = self.write(_create_tables)
+        if version != SCHEMA_VERSION:
+            older = "an older" if version < SCHEMA_VERSION else "a newer"
+            raise LedgerError(
+                f"Ledger {self.name} has schema version {version}, of {older} project_fanout; this one "
+                f"reads and writes version {SCHEMA_VERSION}. Use the project_fanout that wrote it, or name "
+                f"another place in {LEDGER_URL}: then runs that have not finished compute their units again."
+            )
+        if create:
+            # A file that cannot be written is refused now, not after the first hour of work.
+            self.write(_write_a_row if self._is_sqlite else lambda _: None)
+
+    def _prepare_sqlite(self) -> None:
+        # The first lets prune shrink the file and works only before there is a table.
+        self._pragma("auto_vacuum = INCREMENTAL")
+        # In WAL mode readers and the one writer do not wait for each other.
+        self._pragma("journal_mode = WAL")
+
+    def _pragma(self, pragma: str) -> None:
+        connection = self._engine.raw_connection()
+        try:
+            # execute() would take one step of it only, and incremental_vacuum frees one page a step.
+            connection.cursor().executescript(f"PRAGMA {pragma};")
+        finally:
+            connection.close()
+
+    def _transaction(self, work: Callable[[Connection], _T], *, writes: bool) -> _T:
+        with self._engine.connect() as connection:
+            connection.execution_options(fanout_writes=writes)
+            with connection.begin():
+                if writes and connection.dialect.name == "postgresql":
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {int(self._lock_timeout_s * 1000)}")
+                return work(connection)
+
+    def _patiently(self, action: Callable[[], _T]) -> _T:
+        give_up_at = time.monotonic() + self._lock_timeout_s
+        while True:
+            try:
+                return action()
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                if not self._passes(error) or time.monotonic() >= give_up_at:
+                    raise LedgerError(self._explain(error)) from error
+            # Nothing tells when another process lets go or a server is back. For a random time, so that two
+            # that have met do not meet again.
+            time.sleep(random.uniform(0.01, 0.1))
+
+    def _passes(self, error: Exception) -> bool:
+        """Tell whether the same transaction may succeed later."""
+        if _is_locked(error):
+            return True
+        if not isinstance(error, DBAPIError) or self._is_sqlite:
+            return False
+        if code := getattr(error.orig, "pgcode", None):
+            return code in _PASSING_STATES
+        # A server that was there comes back; one that never was is a wrong address.
+        return self._opened and isinstance(error, OperationalError)
+
+    def _explain(self, error: Exception) -> str:
+        cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+        start = f"Ledger {self.name}: {cause}."
+        elsewhere = f"name another place in {LEDGER_URL}"
+        text = cause.lower()
+        if _is_locked(error):
+            return (
+                f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that "
+                "process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run "
+                "again."
+            )
+        if "readonly" in text or "read-only" in text or "permission denied" in text:
+            return f"{start} Allow this user to write it and its folder, or {elsewhere}."
+        if "full" in text or "disk i/o" in text or "no space left" in text:
+            return f"{start} Make room where it is, or {elsewhere}; then run again."
+        if "not a database" in text or "malformed" in text:
+            return (
+                f"{start} It is damaged, or it is another program's file. Move it away, and a new one is "
+                f"made (then runs that have not finished compute their units again), or {elsewhere}."
+            )
+        if "unable to open" in text:
+            return f"{start} It has to be a file in a folder that this user may write; else {elsewhere}."
+        return f"{start} See that the database runs and that this user may use it, or {elsewhere}."
+
+
+def _parsed(url: str | Path) -> URL:
+    text = str(url)
+    if isinstance(url, Path) or "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        parsed = make_url(text)
+    except ArgumentError:
+        scheme = text.partition("://")[0]
+        raise LedgerError(
+            f"The ledger's URL, {scheme}://..., is not an SQLAlchemy URL. Accepted: the path of a file, "
+            f"sqlite:////path/of/a/file, postgresql://user:password@host:5432/database."
+        ) from None
+    # SQLAlchemy's own default driver differs between 2.0 and 2.1; the extra `postgres` installs this one.
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    return parsed
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # The driver begins no transactions of its own: _begin_sqlite says how they begin.
+    connection.isolation_level = None
+    # On disk when committed, also when the power fails: a claim that is lost sends an e-mail twice. A
+    # ledger commits at most some times a second, so that NORMAL would save nothing that can be measured.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes its lock at once: one that reads first and then finds another in between fails.
+    writes = connection.get_execution_options().get("fanout_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _stored_version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(SCHEMA.name):
+        return None
+    return connection.scalar(select(SCHEMA.c.version).order_by(SCHEMA.c.version.desc()).limit(1))
+
+
+def _write_a_row(connection: Connection) -> None:
+    # On a file that may only be read BEGIN IMMEDIATE is taken for BEGIN: only a row that is written tells.
+    connection.execute(update(SCHEMA).values(version=SCHEMA.c.version))
+
+
+def _create_tables(connection: Connection) -> int:
+    version = _stored_version(connection)
+    if version is None:
+        METADATA.create_all(connection)
+        connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
+        version = SCHEMA_VERSION
+    return version
+
+
+def _is_locked(error: Exception) -> bool:
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        return isinstance(cause, sqlite3.OperationalError) and (
+            "locked" in str(cause) or "busy" in str(cause)
+        )
+    return getattr(cause, "pgcode", None) == "55P03"

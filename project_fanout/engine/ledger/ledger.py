@@ -1,0 +1,267 @@
+"""The durable store of unit outcomes; what makes a killed run cheap to resume."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Select, delete, func, select
+
+from project_fanout.engine.closing import Closing
+from project_fanout.engine.errors import LedgerError
+from project_fanout.engine.ledger.database import LedgerDatabase
+from project_fanout.engine.ledger.entry import (
+    LedgerEntry,
+    LedgerFilter,
+    LedgerScope,
+    LedgerSummary,
+    Pruned,
+)
+from project_fanout.engine.ledger.rows import chunks, conditions, entry_of, in_order, scope_id, store
+from project_fanout.engine.ledger.schema import OUTCOMES, digest
+from project_fanout.engine.ledger.writer import BatchWriter
+
+
+@dataclass(eq=False)
+class Ledger(Closing):
+    """Unit outcomes in a database; safe to use from many threads, and by many runs at once.
+
+    An outcome replaces an earlier one of the same unit in the same stage and scope, except that only a
+    success replaces a success. Use it as a context manager, or call `close`.
+
+    Args:
+        url: an SQLAlchemy URL or the path of an SQLite file. SQLite and PostgreSQL are tested.
+        create: make the folder, the file and the tables where they are missing.
+        lock_timeout_s: seconds to wait while another process keeps the database locked.
+        max_waiting: most outcomes that wait to be written; `put` is held up beyond.
+
+    Raises:
+        LedgerError: the database cannot be opened or written, or has another version's tables.
+    """
+
+    url: str | Path
+    create: bool = True
+    lock_timeout_s: float = 60.0
+    max_waiting: int = 10_000
+    _database: LedgerDatabase = field(init=False)
+    _writer: BatchWriter[LedgerEntry] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._database = LedgerDatabase(self.url, create=self.create, lock_timeout_s=self.lock_timeout_s)
+        self._writer = BatchWriter(self._write, _size, max_items=self.max_waiting)
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the file, or the URL without password."""
+        return self._database.name
+
+    def put(self, entry: LedgerEntry) -> None:
+        """Store *entry*; returns at once, and a thread writes it within half a second.
+
+        Waits only while `max_waiting` others or 64 MiB of them are not written.
+
+        Raises:
+            LedgerError: an earlier outcome could not be written, or the ledger is closed.
+        """
+        self._writer.put(entry)
+
+    def flush(self) -> None:
+        """Return when everything that was put before is on disk; after a failure, try once more.
+
+        Raises:
+            LedgerError: it could not be written. It is kept, so that another flush can write it.
+        """
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flush, and close the connections; safe to call twice.
+
+        Raises:
+            LedgerError: what was put before could not be written.
+        """
+        try:
+            self._writer.close()
+        finally:
+            self._database.close()
+
+    def successes(
+        self, scope: LedgerScope, stage_index: int, record_keys: Iterable[str]
+    ) -> dict[tuple[str, str], LedgerEntry]:
+        """Return the successes of *record_keys* in a stage by (record key, unit key).
+
+        Those that this object was given are found even before they are written.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        wanted = set(record_keys)
+        # Looked at before the database: what has been written by then is found there.
+        waiting = [
+            entry
+            for entry in self._writer.waiting()
+            if entry.succeeded
+            and entry.scope == scope
+            and entry.stage_index == stage_index
+            and entry.record_key in wanted
+        ]
+        found: dict[tuple[str, str], LedgerEntry] = {}
+        for some in chunks(sorted(map(digest, wanted))):
+            query = select(OUTCOMES).where(
+                OUTCOMES.c.scope_id == scope_id(scope),
+                OUTCOMES.c.stage_index == stage_index,
+                OUTCOMES.c.record_id.in_(some),
+                OUTCOMES.c.status == "succeeded",
+            )
+            found.update(((entry.record_key, entry.unit_key), entry) for entry in self._read(query))
+        found.update(((entry.record_key, entry.unit_key), entry) for entry in waiting)
+        return found
+
+    def successes_anywhere(
+        self,
+        asset: str,
+        stage_index: int,
+        fingerprints: Iterable[str],
+        *,
+        code_version: str,
+        partition: str | None = None,
+    ) -> dict[str, LedgerEntry]:
+        """Return by fingerprint the newest success of any lineage that was computed with *code_version*.
+
+        Args:
+            asset: the asset's key as text.
+            stage_index: the stage's place.
+            fingerprints: what is looked for.
+            code_version: the asset's code version.
+            partition: only outcomes of this partition; None for those of any.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        matching = [
+            OUTCOMES.c.asset == asset,
+            OUTCOMES.c.stage_index == stage_index,
+            OUTCOMES.c.code_version == code_version,
+            OUTCOMES.c.status == "succeeded",
+        ]
+        if partition is not None:
+            matching.append(OUTCOMES.c.partition_key == partition)
+        age = func.row_number().over(
+            partition_by=OUTCOMES.c.fingerprint, order_by=[OUTCOMES.c.ended_at.desc(), OUTCOMES.c.unit_id]
+        )
+        found: dict[str, LedgerEntry] = {}
+        for some in chunks(sorted(set(fingerprints))):
+            chosen = select(OUTCOMES, age.label("age")).where(OUTCOMES.c.fingerprint.in_(some), *matching)
+            by_age = chosen.subquery()
+            newest = select(*(by_age.c[column.name] for column in OUTCOMES.c)).where(by_age.c.age == 1)
+            found.update((entry.fingerprint, entry) for entry in self._read(newest))
+        return found
+
+    def scopes(self, chosen: LedgerFilter | None = None) -> list[LedgerSummary]:
+        """Return what the ledger holds by lineage, asset and partition, the newest first.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        table = OUTCOMES.c
+        names = (table.lineage, table.asset, table.partition_key)
+        lengths = [
+            func.coalesce(func.length(text), 0)
+            for text in (table.result_json, table.fanout_json, table.error_json)
+        ]
+        query = (
+            select(
+                *names,
+                table.status,
+                func.count().label("units"),
+                func.min(table.ended_at).label("first_at"),
+                func.max(table.ended_at).label("last_at"),
+                func.sum(lengths[0] + lengths[1] + lengths[2]).label("size_bytes"),
+            )
+            .where(*conditions(chosen or LedgerFilter()))
+            .group_by(*names, table.status)
+        )
+        by_scope: dict[LedgerScope, list[Any]] = {}
+        for row in self._database.read(lambda connection: connection.execute(query).all()):
+            by_scope.setdefault(LedgerScope(row[0], row[1], row[2]), []).append(row)
+        found = [
+            LedgerSummary(
+                scope,
+                {row.status: row.units for row in sorted(rows, key=lambda row: str(row.status))},
+                min(row.first_at for row in rows),
+                max(row.last_at for row in rows),
+                sum(int(row.size_bytes) for row in rows),
+            )
+            for scope, rows in by_scope.items()
+        ]
+        return sorted(
+            found,
+            key=lambda each: (-each.last_at, each.scope.lineage, each.scope.asset, each.scope.partition),
+        )
+
+    def entries(self, chosen: LedgerFilter, *, limit: int | None = None) -> list[LedgerEntry]:
+        """Return the outcomes that *chosen* names, in the order in which they ended.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        return self._read(in_order(select(OUTCOMES).where(*conditions(chosen))).limit(limit))
+
+    def prune(
+        self,
+        chosen: LedgerFilter | None = None,
+        *,
+        ended_before: float | None = None,
+        keep_last: int | None = None,
+    ) -> Pruned:
+        """Remove scopes as a whole: those that meet every condition given.
+
+        Args:
+            chosen: of these lineages, assets and partitions.
+            ended_before: whose last outcome ended before this time, in seconds since 1970 (UTC).
+            keep_last: that are not among this many newest of their asset and partition.
+
+        Raises:
+            LedgerError: no condition is given, or the database cannot be written.
+        """
+        chosen = chosen or LedgerFilter()
+        if chosen.record_key is not None or chosen.status is not None:
+            raise LedgerError(
+                "prune removes whole lineages, assets and partitions, not single records or statuses."
+            )
+        if not conditions(chosen) and ended_before is None and keep_last is None:
+            raise LedgerError(
+                "prune without a condition would remove everything: give a lineage, an asset, a partition, "
+                "ended_before or keep_last."
+            )
+        newer: dict[tuple[str, str], int] = {}
+        scopes = outcomes = 0
+        for each in self.scopes(chosen):
+            kind = (each.scope.asset, each.scope.partition)
+            newer[kind] = newer.get(kind, 0) + 1
+            if keep_last is not None and newer[kind] <= keep_last:
+                continue
+            if ended_before is not None and each.last_at >= ended_before:
+                continue
+            outcomes += self._remove(each.scope)
+            scopes += 1
+        self._database.reclaim()
+        return Pruned(scopes, outcomes)
+
+    def _remove(self, scope: LedgerScope) -> int:
+        statement = delete(OUTCOMES).where(OUTCOMES.c.scope_id == scope_id(scope))
+        return self._database.write(lambda connection: connection.execute(statement).rowcount)
+
+    def _read(self, query: Select[Any]) -> list[LedgerEntry]:
+        return self._database.read(
+            lambda connection: [entry_of(row) for row in connection.execute(query).mappings()]
+        )
+
+    def _write(self, batch: Sequence[LedgerEntry]) -> None:
+        self._database.write(lambda connection: store(connection, batch))
+
+
+def _size(entry: LedgerEntry) -> int:
+    """Return about how many bytes *entry* takes."""
+    error = entry.error
+    texts = len(entry.result_json or "") + (len(error.message) + len(error.traceback) if error else 0)
+    return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in entry.fanout or ())

@@ -1,0 +1,138 @@
+"""Outcomes as rows: stored with the rule of what replaces what, and read back."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    and_,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.sql.expression import bindparam
+
+from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
+from project_fanout.engine.ledger.schema import OUTCOMES, digest
+from project_fanout.engine.model import UnitError
+
+_KEY = ("scope_id", "stage_index", "record_id", "unit_id")
+#: Most values in one IN (...): SQLite before 3.32 takes 999 parameters in all, and a key has four.
+_MOST_VALUES = 200
+
+
+def store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
+    """Insert or update the rows of *batch*, in plain SQL that every database knows."""
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in batch:
+        row = _row(entry)
+        key = tuple(row[name] for name in _KEY)
+        if entry.succeeded or rows.get(key, row)["status"] != "succeeded":
+            rows[key] = row
+    columns = [OUTCOMES.c[name] for name in _KEY]
+    there: set[tuple[Any, ...]] = set()
+    for some in chunks(sorted(rows)):
+        there.update(map(tuple, connection.execute(select(*columns).where(tuple_(*columns).in_(some)))))
+    # In the order of their keys, so that two writers never wait for each other.
+    if new := [rows[key] for key in sorted(rows) if key not in there]:
+        connection.execute(insert(OUTCOMES), new)
+    if old := [rows[key] for key in sorted(rows) if key in there]:
+        connection.execute(_UPDATE, [{f"new_{name}": value for name, value in row.items()} for row in old])
+
+
+# The condition is part of the statement, so that it holds for what another writer has just committed.
+_UPDATE = (
+    update(OUTCOMES)
+    .where(
+        and_(*(OUTCOMES.c[name] == bindparam(f"new_{name}") for name in _KEY)),
+        or_(
+            OUTCOMES.c.status != "succeeded",
+            bindparam("new_status", type_=OUTCOMES.c.status.type) == "succeeded",
+        ),
+    )
+    .values(
+        {column.name: bindparam(f"new_{column.name}") for column in OUTCOMES.c if column.name not in _KEY}
+    )
+)
+
+
+def _row(entry: LedgerEntry) -> dict[str, Any]:
+    return {
+        "scope_id": scope_id(entry.scope),
+        "stage_index": entry.stage_index,
+        "record_id": digest(entry.record_key),
+        "unit_id": digest(entry.unit_key),
+        "lineage": entry.scope.lineage,
+        "asset": entry.scope.asset,
+        "partition_key": entry.scope.partition,
+        "run_id": entry.run_id,
+        "record_key": entry.record_key,
+        "stage": entry.stage,
+        "unit_key": entry.unit_key,
+        "fingerprint": entry.fingerprint,
+        "code_version": entry.code_version,
+        "status": entry.status,
+        "attempts": entry.attempts,
+        "seconds": entry.seconds,
+        "result_json": entry.result_json,
+        "fanout_json": None if entry.fanout is None else json.dumps(entry.fanout, separators=(",", ":")),
+        "error_json": None if entry.error is None else json.dumps(asdict(entry.error)),
+        "ended_at": entry.ended_at,
+    }
+
+
+def entry_of(row: RowMapping) -> LedgerEntry:
+    """Return the outcome that a row of the table holds."""
+    fanout, error = row["fanout_json"], row["error_json"]
+    return LedgerEntry(
+        scope=LedgerScope(row["lineage"], row["asset"], row["partition_key"]),
+        run_id=row["run_id"],
+        record_key=row["record_key"],
+        stage=row["stage"],
+        stage_index=row["stage_index"],
+        unit_key=row["unit_key"],
+        fingerprint=row["fingerprint"],
+        code_version=row["code_version"],
+        status=row["status"],
+        attempts=row["attempts"],
+        seconds=row["seconds"],
+        ended_at=row["ended_at"],
+        result_json=row["result_json"],
+        fanout=None if fanout is None else tuple((key, payload) for key, payload in json.loads(fanout)),
+        error=None if error is None else UnitError(**json.loads(error)),
+    )
+
+
+def in_order(query: Select[Any]) -> Select[Any]:
+    """Return *query* with its rows in the order in which they ended."""
+    return query.order_by(OUTCOMES.c.ended_at, *(OUTCOMES.c[name] for name in _KEY))
+
+
+def scope_id(scope: LedgerScope) -> str:
+    """Return what stands for *scope* in the table's key."""
+    return digest(scope.lineage, scope.asset, scope.partition)
+
+
+def chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """Cut *values* into pieces that fit into one IN (...)."""
+    for start in range(0, len(values), _MOST_VALUES):
+        yield values[start : start + _MOST_VALUES]
+
+
+def conditions(chosen: LedgerFilter) -> list[ColumnElement[bool]]:
+    """Return *chosen* as conditions on the table."""
+    columns = {
+        OUTCOMES.c.lineage: chosen.lineage,
+        OUTCOMES.c.asset: chosen.asset,
+        OUTCOMES.c.partition_key: chosen.partition,
+        OUTCOMES.c.record_key: chosen.record_key,
+        OUTCOMES.c.status: chosen.status,
+    }
+    return [column == value for column, value in columns.items() if value is not None]

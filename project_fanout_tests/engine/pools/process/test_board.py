@@ -1,0 +1,49 @@
+"""Who may run a call: the worker that holds it, or another one after it was taken back."""
+
+import os
+import random
+import threading
+
+from project_fanout.engine.pools.process.board import Board
+
+
+def test_a_call_is_never_both_run_and_taken_back() -> None:
+    """Whenever a call is taken back in time, its worker does not run it, however close the race."""
+    fd = Board.create_file()
+    pool_side, worker_side = Board(fd), Board(fd)
+    os.close(fd)
+    ran: dict[int, bool] = {}
+    meet = threading.Barrier(2)
+    calls = range(1, 3001)
+
+    def work() -> None:
+        for number in calls:
+            meet.wait(20)
+            ran[number] = worker_side.start(number, 0)
+            meet.wait(20)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    taken_back: dict[int, bool] = {}
+    pause = random.Random(1)
+    for number in calls:
+        meet.wait(20)
+        for _ in range(pause.randrange(30)):
+            pass
+        taken_back[number] = pool_side.recall(number)
+        meet.wait(20)
+    worker.join(20)
+    assert not [number for number in calls if ran[number] and taken_back[number]]
+    for board in (pool_side, worker_side):
+        board.close()
+
+
+def test_a_call_that_is_not_taken_back_is_run() -> None:
+    """Taking one call back leaves those before and after it alone, also when its slot is used again."""
+    fd = Board.create_file()
+    board = Board(fd)
+    os.close(fd)
+    assert board.recall(3)
+    assert [number for number in range(1, 40) if not board.start(number, 0)] == [3]
+    assert not board.recall(39)
+    board.close()
