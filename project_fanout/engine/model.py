@@ -1,7 +1,5 @@
 """The nouns of a fan-out: units, records, and what became of them."""
 
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -176,47 +174,3 @@ class RecordOutcome:
     @property
     def failed(self) -> tuple[UnitOutcome, ...]:
         return tuple(unit for unit in self.units if not unit.succeeded)
-
-
-def to_json(value: object, what: str) -> str:
-    """Return *value* as JSON text.
-
-    Raises:
-        TypeError: *value* is not JSON; the message says what and where, e.g.
-            "result['sizes'][3] is a set".
-    """
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(f"{_not_json(value, what) or f'{what}: {error}'}.") from None
-
-
-def _not_json(value: object, path: str, depth: int = 0) -> str | None:
-    """Say which part of *value* JSON cannot hold, None if there is none within 100 levels."""
-    if depth > 100:
-        return f"{path.split('[', 1)[0]} is nested deeper than 100 levels or contains itself"
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, (str, int, float, bool, type(None))):
-                return f"{path} has the key {key!r}, a {type(key).__name__}, which is not JSON; use text"
-            if found := _not_json(item, f"{path}[{key!r}]", depth + 1):
-                return found
-        return None
-    if isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            if found := _not_json(item, f"{path}[{index}]", depth + 1):
-                return found
-        return None
-    if isinstance(value, float) and (math.isnan(value) or value in (float("inf"), float("-inf"))):
-        return f"{path} is {value!r}, which is not JSON; use None or text"
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return None
-    if isinstance(value, (Unit, Fanout)):
-        return (
-            f"{path} is a {type(value).__name__}, which is not JSON; to give units to the next stage, "
-            "return Fanout([Unit(key, payload), ...]) with nothing around it"
-        )
-    return (
-        f"{path} is a {type(value).__name__}, which is not JSON; use text, numbers, booleans, None, "
-        "lists and dicts"
-    )

@@ -28,6 +28,7 @@ from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.stages import Stage
 
 REQUIRED: Any = inspect.Parameter.empty
+_KEYS: TypeAdapter[dict[Any, None]] = TypeAdapter(dict[Any, None])
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Param:
             InvalidParamsError: it is not of that type; names param, value and what is accepted.
         """
         try:
-            return self._adapter.validate_python(value)
+            coerced = self._adapter.validate_python(value)
         except ValidationError as error:
             reasons = "; ".join(
                 f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
@@ -73,6 +74,12 @@ class Param:
             raise InvalidParamsError(
                 f"{self.name} is {value!r}, accepted: {self.accepted} ({reasons})"
             ) from None
+        if merged := _merged_keys(self._adapter.dump_python(coerced, warnings=False)):
+            raise InvalidParamsError(
+                f"{self.name} is {value!r}, accepted: {self.accepted}, whose keys differ as text, since run config "
+                f"holds them as text ({merged[0]!r} and {merged[1]!r} do not)"
+            )
+        return coerced
 
     def to_json(self, value: object) -> Any:
         """Return *value*, which is of this param's type, as JSON, for the run config."""
@@ -195,6 +202,21 @@ class Params:
         return (
             f"accepted: {', '.join(self._by_name)}" if self._by_name else "accepted: none, it takes no params"
         )
+
+
+def _merged_keys(plain: Any) -> tuple[Any, Any] | None:
+    """Return two keys of one dict in *plain* that JSON writes alike, None if there are none."""
+    if isinstance(plain, (list, tuple)):
+        return next(filter(None, map(_merged_keys, plain)), None)
+    if not isinstance(plain, dict):
+        return None
+    by_text: dict[str, Any] = {}
+    for key in plain:
+        (text,) = _KEYS.dump_python({key: None}, mode="json", warnings=False)
+        if text in by_text:
+            return by_text[text], key
+        by_text[text] = key
+    return next(filter(None, map(_merged_keys, plain.values())), None)
 
 
 def _in_order(value: Any) -> Any:

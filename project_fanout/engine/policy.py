@@ -41,7 +41,7 @@ class FanoutPolicy:
     )
     max_attempts: int = _setting(
         1,
-        "How often a unit is tried before its failure counts; once where the stage raises a FinalError.",
+        "How often a unit is tried before its failure counts; once for a FinalError or a result that cannot travel.",
         ge=1,
         le=100,
     )

@@ -5,8 +5,9 @@ import json
 from dataclasses import dataclass
 
 from project_fanout.engine.errors import InvalidRecordError
-from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome, to_json
+from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome
 from project_fanout.engine.plan import Plan
+from project_fanout.engine.values import to_json
 
 
 @dataclass(frozen=True, slots=True)

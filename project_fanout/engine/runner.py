@@ -16,13 +16,14 @@ from typing import Any, Protocol
 from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.fingerprint import unit_fingerprint
 from project_fanout.engine.job import Ended, Job
-from project_fanout.engine.model import Unit, UnitError, UnitOutcome, to_json
+from project_fanout.engine.model import Unit, UnitError, UnitOutcome
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.progress import Progress
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
 from project_fanout.engine.unit_queue import UnitQueue
+from project_fanout.engine.values import to_json
 
 
 class Memory(Protocol):

@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from project_fanout.engine.errors import FanoutError, InvalidParamsError, InvalidRecordError
-from project_fanout.engine.model import Record, Unit, checked_key, to_json
+from project_fanout.engine.model import Record, Unit, checked_key
 from project_fanout.engine.plan import Plan, PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
 
 #: Most tasks of a request's first job: each is a step, and Dagster keeps several events of every step.

@@ -12,8 +12,9 @@ from project_fanout.engine.errors import (
     InvalidParamsError,
     InvalidRecordError,
 )
-from project_fanout.engine.model import Record, Unit, to_json
+from project_fanout.engine.model import Record, Unit
 from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
 from project_fanout.forks.join import Branch
 

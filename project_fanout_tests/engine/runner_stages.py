@@ -9,6 +9,7 @@ from typing import Any
 
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout.engine.errors import FinalError
+from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
 from project_fanout_tests.waiting import wait_until
 
 
@@ -42,6 +43,23 @@ def fail_for_good(unit: Unit, *, folder: str) -> None:
     attempts = Path(folder)
     (attempts / f"{unit.key}-{len(list(attempts.iterdir()))}").touch()
     raise FinalError("told to fail for good")
+
+
+def return_unfit(unit: Unit, *, folder: str) -> Any:
+    """Leave a file for each attempt, and return what cannot travel in the way that the key says."""
+    attempts = Path(folder)
+    (attempts / f"{unit.key}-{len(list(attempts.glob(f'{unit.key}-*')))}").touch()
+    if unit.key == "too long":
+        return "x" * (MAX_RESULT_BYTES + 1)
+    unfit: dict[str, Any] = {
+        "merged keys": {"years": {1: "a", "1": "b"}},
+        "number as a key": [{2024: 1.5}],
+        "a set": {"tags": {1}},
+        "a generator": (number for number in range(3)),
+        "a unit": Unit("u"),
+        "a fan-out with merged keys": Fanout([Unit("fine"), Unit("odd", {1: "a", "1": "b"})]),
+    }
+    return unfit[unit.key]
 
 
 def mark_and_wait(unit: Unit, *, folder: str, fail: str, go: str) -> str:

@@ -1,17 +1,13 @@
 """Records and units say at once what is wrong with them."""
 
-import json
 import pickle
 from enum import Enum
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from project_fanout.engine import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome, errors
 from project_fanout.engine.errors import FanoutError, InvalidRecordError
-from project_fanout.engine.model import to_json
 
 KEYS = [
     "a",
@@ -121,47 +117,3 @@ def test_everything_that_travels_survives_pickling(value: object) -> None:
         assert (type(loaded), str(loaded)) == (type(value), "why")
     else:
         assert loaded == value
-
-
-@given(
-    st.recursive(
-        st.none()
-        | st.booleans()
-        | st.integers()
-        | st.floats(allow_nan=False, allow_infinity=False)
-        | st.text(),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-        max_leaves=10,
-    )
-)
-def test_json_is_kept(value: Any) -> None:
-    """Any JSON value comes back equal."""
-    assert json.loads(to_json(value, "payload")) == value
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ({1, 2}, "payload is a set"),
-        ({"sizes": [1, 2, 3, {4}]}, "payload['sizes'][3] is a set"),
-        ({"a": {"b": (1, b"x")}}, "payload['a']['b'][1] is a bytes"),
-        ([float("nan")], "payload[0] is nan"),
-        ({"x": float("-inf")}, "payload['x'] is -inf"),
-        ({(1, 2): 3}, "payload has the key (1, 2), a tuple"),
-        (object, "payload is a type"),
-    ],
-)
-def test_what_is_not_json_is_named_with_its_place(value: object, said: str) -> None:
-    """The message tells where in the value the offender sits, and what to use."""
-    with pytest.raises(TypeError) as error:
-        to_json(value, "payload")
-    assert str(error.value).startswith(said)
-    assert "not JSON" in str(error.value)
-
-
-def test_a_value_that_contains_itself_is_refused() -> None:
-    """Without an endless loop."""
-    loop: list[Any] = []
-    loop.append(loop)
-    with pytest.raises(TypeError, match="contains itself"):
-        to_json(loop, "result")

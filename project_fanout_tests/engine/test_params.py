@@ -141,6 +141,18 @@ def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, accepte
     assert str(error.value).startswith(f"value is {value!r}, accepted: {accepted} (")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [{1: "a", "1": "b"}, [{"years": {True: 1, "true": 2}}], {"a": ({None: 0, "None": 1},)}],
+)
+def test_keys_that_are_one_in_run_config_are_refused(value: Any) -> None:
+    """Run config is JSON: two keys that it would make one are named, as a value and as a default."""
+    with pytest.raises(InvalidParamsError, match="whose keys differ as text"):
+        Params(no_records, [stage_of(Any)]).read({"value": value})
+    with pytest.raises(FanoutDefinitionError, match="whose keys differ as text"):
+        Params(no_records, [stage_of(Any, value)])
+
+
 @given(st.integers())
 def test_any_int_may_be_written_as_text(number: int) -> None:
     """As schedulers and environment variables do."""

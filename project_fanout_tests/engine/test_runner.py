@@ -214,6 +214,29 @@ def test_what_would_fail_again_is_not_tried_again(tmp_path: Path, pool: UnitPool
     assert (ended.status, ended.attempts, len(list(tmp_path.iterdir()))) == ("failed", 1, 1)
 
 
+def test_a_result_that_cannot_travel_is_not_tried_again(tmp_path: Path, pool: UnitPool) -> None:
+    """A unit that returns what JSON cannot give back costs one attempt, and the place is named."""
+    said = {
+        "merged keys": "TypeError: result['years'] has the key 1, an int, which is not JSON",
+        "number as a key": "TypeError: result[0] has the key 2024, an int, which is not JSON",
+        "a set": "TypeError: result['tags'] is a set, which is not JSON",
+        "a generator": "TypeError: result is a generator, which is not JSON",
+        "a unit": "TypeError: result is a Unit, which is not JSON",
+        "a fan-out with merged keys": "TypeError: payload of unit 'odd' has the key 1, an int, which is not JSON",
+        "too long": "ValueError: the result is 67,108,867 bytes of JSON, more than max_result_bytes",
+    }
+    policy = FanoutPolicy(max_attempts=3, retry_delay_s=0.0)
+    record = Record("r", [Unit(key) for key in said])
+    ended = outcomes(run([record], [stages.return_unfit], pool, policy, folder=str(tmp_path)))
+    assert {unit.unit_key: (unit.status, unit.attempts) for unit in ended} == dict.fromkeys(
+        said, ("failed", 1)
+    )
+    assert all(str(unit.error).startswith(said[unit.unit_key]) for unit in ended), [
+        unit.error for unit in ended
+    ]
+    assert len(list(tmp_path.iterdir())) == len(said)
+
+
 def test_sequential_means_one_after_the_other(tmp_path: Path, process_pool: ProcessPool) -> None:
     """No unit of a record starts before the one before it has ended, in a pool that could do more."""
     records = [Record("r", [Unit(str(number)) for number in range(8)])]

@@ -19,7 +19,7 @@ from project_fanout.engine.errors import (
     InvalidRecordError,
 )
 from project_fanout.engine.ledger import Ledger, LedgerFilter
-from project_fanout.engine.model import to_json
+from project_fanout.engine.values import to_json
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout.orchestration.keys import mapping_key
 from project_fanout_tests.engine.runner_stages import echo

@@ -16,7 +16,7 @@ from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger.database import LedgerDatabase
 from project_fanout.engine.ledger.rows import chunks
 from project_fanout.engine.ledger.schema import CLAIMS, digest
-from project_fanout.engine.model import to_json
+from project_fanout.engine.values import to_json
 
 ClaimState = Literal["claimed", "confirmed", "released"]
 ClaimAnswer = Literal["claimed", "confirmed", "unknown"]

@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from project_fanout.engine.errors import FanoutError, FinalError
-from project_fanout.engine.model import Fanout, Unit, UnitError, to_json
+from project_fanout.engine.model import Fanout, Unit, UnitError
 from project_fanout.engine.pools.calls import UnitCall, UnitReply
+from project_fanout.engine.values import to_json
 
 #: Longest result, as JSON text, that a pool accepts unless told otherwise.
 MAX_RESULT_BYTES = 64 * 1024 * 1024
@@ -48,19 +49,23 @@ def execute(
         memory_limit_mb: limit that this process has been given, in MiB, None without one.
     """
     started = time.perf_counter()
+    returned = False
     try:
         stage = load_stage(call.stage, call.import_root)
         with around or nullcontext():
             on_loaded()
             started = time.perf_counter()
             result = stage(Unit(call.unit_key, json.loads(call.payload_json)), **pickle.loads(call.params))
+        returned = True
         result_json, fanout = _encoded(result, max_result_bytes)
     except BaseException as error:
         if interruptible and not isinstance(error, (Exception, SystemExit, GeneratorExit)):
             raise
         seconds, problem = time.perf_counter() - started, described(error)
         if memory_limit_mb is None or not _is_out_of_memory(error):
-            return UnitReply("failed", seconds, error=problem, final=isinstance(error, FinalError))
+            # What the stage returns is of the same kind each time: another attempt would cost as much for nothing.
+            final = isinstance(error, FinalError) or (returned and not isinstance(error, MemoryError))
+            return UnitReply("failed", seconds, error=problem, final=final)
         message = with_memory_limit(problem.message, memory_limit_mb)
         return UnitReply("crashed", seconds, error=replace(problem, message=message))
     return UnitReply("succeeded", time.perf_counter() - started, result_json, fanout)

@@ -72,7 +72,7 @@ def test_an_error_without_a_text_is_the_same_in_both_pools(process_pool: Process
     """Its type and message; what its traceback says instead depends on what else is imported on Python 3.10."""
     for reply in (run(InlinePool(), "raise_unspeakable"), run(process_pool, "raise_unspeakable")):
         assert reply.error is not None
-        assert reply.error.type.endswith("pool_stages.Unspeakable")
+        assert reply.error.type.endswith("pools.stages.Unspeakable")
         assert reply.error.message == "(its message cannot be had: str() raised RuntimeError)"
         assert "raise Unspeakable" in reply.error.traceback
 
