@@ -1,13 +1,23 @@
 """Units, records and the pools they run in. Imports no Dagster, so that a pool worker starts fast."""
 
+from typing import TYPE_CHECKING
+
+from project_fanout.engine.errors import FinalError
 from project_fanout.engine.model import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy, available_cpus
 from project_fanout.engine.pools.inline import InlinePool
 from project_fanout.engine.pools.process import ProcessPool
+from project_fanout.engine.stages import never_reused
+from project_fanout.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from project_fanout.engine.ledger import Claims
 
 __all__ = [
+    "Claims",
     "Fanout",
     "FanoutPolicy",
+    "FinalError",
     "InlinePool",
     "ProcessPool",
     "Record",
@@ -16,4 +26,7 @@ __all__ = [
     "UnitError",
     "UnitOutcome",
     "available_cpus",
+    "never_reused",
 ]
+
+__getattr__ = lazy_names(__name__, {"Claims": "project_fanout.engine.ledger.claims"})
