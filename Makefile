@@ -47,9 +47,10 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
-lint: $(STAMP) ## check format, style, import rules and types
+lint: $(STAMP) ## check format, style, which part imports which, and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'."; exit 1; }
 	@$(BIN)/ruff check --quiet .
+	@found=$$($(BIN)/lint-imports --no-cache 2>&1) || { echo "$$found"; exit 1; }
 	@$(BIN)/mypy
 
 format: $(STAMP) ## rewrite the code in the project's format
