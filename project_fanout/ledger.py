@@ -145,6 +145,11 @@ def _first(found: list[_T], limit: int) -> list[_T]:
     return found[:limit]
 
 
+def _flat(entry: dict[str, Any]) -> dict[str, Any]:
+    outcome = entry.pop("outcome")
+    return {**entry, **outcome}
+
+
 def _show(url: str, chosen: argparse.Namespace) -> int:
     with Ledger(url, create=False) as ledger:
         lineage = _lineage(ledger, chosen.lineage)
@@ -152,19 +157,19 @@ def _show(url: str, chosen: argparse.Namespace) -> int:
         found = ledger.entries(wanted, limit=chosen.limit + 1)
     shown = _first(found, chosen.limit)
     if chosen.json:
-        return _print_json([asdict(each) for each in shown])
+        return _print_json([_flat(asdict(each)) for each in shown])
     rows = [
         [
             each.scope.asset,
             each.scope.partition,
-            each.record_key,
-            each.stage,
-            each.unit_key,
-            each.status,
-            each.attempts,
-            round(each.seconds, 3),
-            _time(each.ended_at),
-            _clipped(str(each.error or "")),
+            each.outcome.record_key,
+            each.outcome.stage,
+            each.outcome.unit_key,
+            each.outcome.status,
+            each.outcome.attempts,
+            round(each.outcome.seconds, 3),
+            _time(each.outcome.ended_at),
+            _clipped(str(each.outcome.error or "")),
         ]
         for each in shown
     ]

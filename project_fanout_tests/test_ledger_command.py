@@ -78,7 +78,7 @@ def test_prune_says_what_it_removed(url: str, capsys: pytest.CaptureFixture[str]
     assert main(["prune", "--lineage", "oth", "--keep-last", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"scopes": 0, "outcomes": 0}
     with Ledger(url) as ledger, Claims(url) as claims:
-        assert [each.unit_key for each in ledger.entries(LedgerFilter())] == ["u3"]
+        assert [entry.outcome.unit_key for entry in ledger.entries(LedgerFilter())] == ["u3"]
         assert len(claims.listing()) == 2
 
 

@@ -1,11 +1,15 @@
 """The nouns of a fan-out: units, records, and what became of them."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from project_fanout.engine.errors import InvalidRecordError
 from project_fanout.engine.plan import Plan
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing only since Python 3.11
 
 Status = Literal["succeeded", "failed", "timed_out", "crashed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -129,33 +133,65 @@ class UnitError:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitOutcome:
-    """What became of one unit.
+class Ended:
+    """How an attempt of a unit ended, or the unit with its last attempt. A new figure of units is a field here.
 
     Args:
-        record_key: the record that the unit belongs to.
-        unit_key: the unit's key.
-        stage: name of the stage in which it ended.
         status: succeeded | failed (raised) | timed_out (over its deadline) | crashed (its worker died, or
             ran into its memory limit).
-        attempts: how often it was started.
-        seconds: time in the worker, all attempts together.
-        result: what the stage returned, as JSON would give it back; None unless succeeded.
+        seconds: time in the worker; of a unit, of all attempts together.
+        result_json: the stage's result as JSON text, when it returned an ordinary one.
+        fanout: key and payload (JSON text) of each unit, when it returned a `Fanout`.
         error: why it did not succeed; None if it did.
     """
 
-    record_key: str
-    unit_key: str
-    stage: str
     status: Status
-    attempts: int
     seconds: float
-    result: Any = None
+    result_json: str | None = None
+    fanout: tuple[tuple[str, str], ...] | None = None
     error: UnitError | None = None
 
     @property
     def succeeded(self) -> bool:
         return self.status == "succeeded"
+
+    def including(self, earlier: "Self | None") -> "Self":
+        """Return how the unit ended with this attempt, where *earlier* is what its attempts before came to."""
+        return self if earlier is None else replace(self, seconds=earlier.seconds + self.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitOutcome(Ended):
+    """What became of one unit: made once, by the runner, and the same in the ledger and in the asset's table.
+
+    Args:
+        record_key: the record that the unit belongs to.
+        unit_key: the unit's key.
+        stage: name of the stage in which it ended.
+        stage_index: that stage's place, 0 for the first.
+        attempts: how often it was started.
+        ended_at: when it ended, in seconds since 1970 (UTC).
+    """
+
+    record_key: str
+    unit_key: str
+    stage: str
+    stage_index: int = 0
+    attempts: int
+    ended_at: float = 0.0
+
+    @classmethod
+    def of(cls, ended: Ended, **identity: Any) -> "UnitOutcome":
+        """Return the outcome of the unit with this *identity* that has *ended* for good."""
+        return cls(**{name: getattr(ended, name) for name in _ENDED}, **identity)
+
+    @property
+    def result(self) -> Any:
+        """What the stage returned, as JSON gives it back; None unless it succeeded."""
+        return None if self.result_json is None else json.loads(self.result_json)
+
+
+_ENDED = tuple(field.name for field in fields(Ended))
 
 
 @dataclass(frozen=True, slots=True)

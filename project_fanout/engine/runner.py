@@ -1,7 +1,6 @@
 """Take records through a stage: hand their units to a pool, try again what may, keep the rows in order."""
 
 import heapq
-import json
 import math
 import pickle
 import random
@@ -15,24 +14,23 @@ from typing import Any, Protocol
 
 from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.fingerprint import unit_fingerprint
-from project_fanout.engine.job import Ended, Job
-from project_fanout.engine.model import Unit, UnitError, UnitOutcome
+from project_fanout.engine.model import UnitError, UnitOutcome
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
+from project_fanout.engine.task import Task
 from project_fanout.engine.unit_queue import UnitQueue
-from project_fanout.engine.values import to_json
 
 
 class Memory(Protocol):
     """Remembers what became of units, so that a resumed run runs only those without success."""
 
-    def recall(self, run: "StageRun", jobs: Sequence[Job]) -> Iterable[tuple[Job, Ended]]:
-        """Return those of *jobs* that need not run, and how they ended."""
+    def recall(self, run: "StageRun", tasks: Sequence[Task]) -> Iterable[tuple[Task, UnitOutcome]]:
+        """Return those of *tasks* that need not run, and how they ended."""
 
-    def remember(self, run: "StageRun", job: Job, ended: Ended) -> None:
+    def remember(self, task: Task, outcome: UnitOutcome) -> None:
         """Keep how a unit ended; returns at once.
 
         Raises:
@@ -70,7 +68,7 @@ class StageRun:
     memory: Memory | None = None
     on_log: Callable[[UnitLog], None] | None = None
 
-    def advance(self, records: Iterable[Progress]) -> list[Progress]:
+    def advance(self, records: Iterable[RecordState]) -> list[RecordState]:
         """Run the stage on every waiting unit of *records* and return the records one stage further.
 
         Raises:
@@ -78,22 +76,22 @@ class StageRun:
             LedgerError: an outcome could not be kept.
         """
         before = list(records)
-        jobs = [self._job(record.record_key, unit) for record in before for unit in record.waiting]
+        tasks = [self._task(record.record_key, unit) for record in before for unit in record.waiting]
         if self.memory is not None:
-            for job, ended in self.memory.recall(self, jobs):
-                job.ended, job.reused = ended, True
-        with self.tally.record_in_progress():
-            _Hand(self, [job for job in jobs if job.ended is None]).play()
-        in_order = iter(jobs)
+            for task, outcome in self.memory.recall(self, tasks):
+                task.outcome, task.reused = outcome, True
+        with self.tally.step_in_progress():
+            _StageLoop(self, [task for task in tasks if task.outcome is None]).run()
+        in_order = iter(tasks)
         return [self._merge(record, in_order) for record in before]
 
-    def call(self, job: Job, params: bytes) -> UnitCall:
-        """Return what the pool gets for one attempt of *job*."""
+    def call(self, task: Task, params: bytes) -> UnitCall:
+        """Return what the pool gets for one attempt of *task*."""
         return UnitCall(
             stage=self.stage.reference,
-            record_key=job.record_key,
-            unit_key=job.unit.key,
-            payload_json=job.payload_json,
+            record_key=task.record_key,
+            unit_key=task.unit.key,
+            payload_json=task.unit.payload_json,
             params=params,
             import_root=self.stage.import_root,
             timeout_s=self.policy.unit_timeout_s,
@@ -101,38 +99,51 @@ class StageRun:
             max_in_flight=self.policy.max_workers,
         )
 
-    def _job(self, record_key: str, unit: Unit) -> Job:
-        payload_json = to_json(unit.payload, "payload")
-        fingerprint = unit_fingerprint(self.stage.reference, unit.key, payload_json, self.params_json)
-        return Job(record_key, unit, payload_json, fingerprint)
+    def outcome(self, task: Task, reply: UnitReply) -> UnitOutcome:
+        """Return what becomes of *task* if *reply* is its last."""
+        return UnitOutcome.of(
+            reply,
+            record_key=task.record_key,
+            unit_key=task.unit.key,
+            stage=self.stage.name,
+            stage_index=self.index,
+            attempts=task.attempts,
+            ended_at=time.time(),
+        )
 
-    def _merge(self, record: Progress, jobs: Iterator[Job]) -> Progress:
+    def _task(self, record_key: str, unit: EncodedUnit) -> Task:
+        fingerprint = unit_fingerprint(self.stage.reference, unit.key, unit.payload_json, self.params_json)
+        return Task(record_key, unit, fingerprint)
+
+    def _merge(self, record: RecordState, tasks: Iterator[Task]) -> RecordState:
         """Put what became of a record's units in their places, children where their parent was."""
-        leaves: list[Unit | UnitOutcome] = []
+        leaves: list[EncodedUnit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
         ended, seconds, reused = record.ended, record.seconds, record.reused
         for leaf in record.leaves:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
                 continue
-            job = next(jobs)
-            if job.ended is None:
+            task = next(tasks)
+            if task.outcome is None:
                 leaves.append(leaf)
             else:
-                leaves.extend(self._children(job, job.ended, parent_of))
+                leaves.extend(self._children(task.outcome, parent_of))
                 ended += 1
-                seconds += job.ended.seconds
-                reused += job.reused
+                seconds += task.outcome.seconds
+                reused += task.reused
         return replace(record, leaves=tuple(leaves), ended=ended, seconds=seconds, reused=reused)
 
-    def _children(self, job: Job, ended: Ended, parent_of: dict[str, str]) -> Sequence[Unit | UnitOutcome]:
-        reply = ended.reply
-        if reply.status != "succeeded" or self.is_last:
-            return [self._outcome(job, ended)]
-        if reply.fanout is not None:
-            children = [Unit(key, json.loads(payload)) for key, payload in reply.fanout]
+    def _children(
+        self, outcome: UnitOutcome, parent_of: dict[str, str]
+    ) -> Sequence[EncodedUnit | UnitOutcome]:
+        """Return the units that the next stage takes in the place of a unit, or its outcome if it was the last."""
+        if not outcome.succeeded or self.is_last:
+            return [outcome]
+        if outcome.fanout is not None:
+            children = [EncodedUnit(key, payload_json) for key, payload_json in outcome.fanout]
         else:
-            children = [Unit(job.unit.key, json.loads(reply.result_json or "null"))]
+            children = [EncodedUnit(outcome.unit_key, outcome.result_json or "null")]
         for child in children:
             if child.key in parent_of:
                 error = UnitError(
@@ -141,47 +152,32 @@ class StageRun:
                     "record does; unit keys are unique within a record and stage, so put the parent's key "
                     "into them.",
                 )
-                failed = replace(reply, status="failed", error=error)
                 self.tally.count(succeeded=False)
-                return [self._outcome(job, replace(ended, reply=failed))]
-        parent_of.update((child.key, job.unit.key) for child in children)
+                return [replace(outcome, status="failed", error=error, result_json=None, fanout=None)]
+        parent_of.update((child.key, outcome.unit_key) for child in children)
         return children
-
-    def _outcome(self, job: Job, ended: Ended) -> UnitOutcome:
-        reply = ended.reply
-        has_result = reply.status == "succeeded" and reply.result_json is not None
-        return UnitOutcome(
-            record_key=job.record_key,
-            unit_key=job.unit.key,
-            stage=self.stage.name,
-            status=reply.status,
-            attempts=ended.attempts,
-            seconds=ended.seconds,
-            result=json.loads(reply.result_json or "null") if has_result else None,
-            error=reply.error,
-        )
 
 
 @dataclass(slots=True)
-class _Hand:
+class _StageLoop:
     """The units of one step: which wait, which the pool has, which wait for their next attempt."""
 
-    run: StageRun
-    jobs: Sequence[Job]
+    stage_run: StageRun
+    tasks: Sequence[Task]
     _waiting: UnitQueue = field(init=False)
-    _retries: list[tuple[float, int, Job]] = field(default_factory=list)
-    _news: "SimpleQueue[UnitLog | tuple[Job, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
+    _retries: list[tuple[float, int, Task]] = field(default_factory=list)
+    _news: "SimpleQueue[UnitLog | tuple[Task, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
     _in_pool: dict[int, "Future[UnitReply]"] = field(default_factory=dict)
     _stopped: bool = False
 
     def __post_init__(self) -> None:
-        self._waiting = UnitQueue(self.jobs, one_per_record=self.run.policy.strategy == "sequential")
+        self._waiting = UnitQueue(self.tasks, one_per_record=self.stage_run.policy.strategy == "sequential")
 
-    def play(self) -> None:
+    def run(self) -> None:
         """Return when every unit has its last reply, or `fail_fast` keeps the rest from being handed out."""
-        if not self.jobs:
+        if not self.tasks:
             return
-        params = pickle.dumps(dict(self.run.params))
+        params = pickle.dumps(dict(self.stage_run.params))
         try:
             while True:
                 self._hand_out(params)
@@ -190,7 +186,7 @@ class _Hand:
                 self._take_news()
         except CancelledError:
             raise PoolClosedError(
-                f"The pool was closed while stage {self.run.stage.name} ran, as it is when "
+                f"The pool was closed while stage {self.stage_run.stage.name} ran, as it is when "
                 "its run is cancelled."
             ) from None
         finally:
@@ -202,27 +198,30 @@ class _Hand:
         while self._retries and self._retries[0][0] <= now:
             self._waiting.put_first(heapq.heappop(self._retries)[2])
         while not self._stop() and len(self._in_pool) < self._window():
-            if (job := self._waiting.take()) is None:
+            if (task := self._waiting.take()) is None:
                 return
-            job.attempts += 1
-            on_log = self._news.put if self.run.on_log else None
-            future = self.run.pool.submit(self.run.call(job, params), on_log)
-            self._in_pool[id(job)] = future
-            future.add_done_callback(partial(self._note, job))
+            task.attempts += 1
+            on_log = self._news.put if self.stage_run.on_log else None
+            future = self.stage_run.pool.submit(self.stage_run.call(task, params), on_log)
+            self._in_pool[id(task)] = future
+            future.add_done_callback(partial(self._note, task))
             while future.done() and not self._news.empty():
                 # An inline pool has run it: it is kept, and counts, before the next one starts.
                 self._take_news()
 
-    def _note(self, job: Job, done: "Future[UnitReply]") -> None:
-        self._news.put((job, done))
+    def _note(self, task: Task, done: "Future[UnitReply]") -> None:
+        self._news.put((task, done))
 
     def _stop(self) -> bool:
         """Return whether `fail_fast` ends the hand-out; if so, end what has failed and take back the rest."""
-        if not (self.run.policy.fail_fast and self.run.tally.out_of_reach(self.run.policy.max_failed_ratio)):
+        if not (
+            self.stage_run.policy.fail_fast
+            and self.stage_run.tally.out_of_reach(self.stage_run.policy.max_failed_ratio)
+        ):
             return False
         self._stopped = True
-        for job in [*self._waiting.drain(), *(retry[2] for retry in self._retries)]:
-            self._give_up(job)
+        for task in [*self._waiting.drain(), *(retry[2] for retry in self._retries)]:
+            self._give_up(task)
         self._retries.clear()
         self._take_back()
         return True
@@ -232,17 +231,17 @@ class _Hand:
         for future in list(self._in_pool.values()):
             future.cancel()
 
-    def _give_up(self, job: Job) -> None:
+    def _give_up(self, task: Task) -> None:
         """End a unit whose next attempt is not made; one that has had none stays as it is."""
-        if job.last is not None:
-            self._end(job, job.last)
+        if task.last is not None:
+            self._end(task, task.last)
 
     def _window(self) -> float:
         """How many units this step may have in the pool."""
-        if self.run.policy.strategy != "auto":
+        if self.stage_run.policy.strategy != "auto":
             return math.inf
         # Two for each worker keep it busy while a reply travels; more would let one record hold up others.
-        return max(1, math.ceil(2 * self.run.pool.workers / self.run.tally.records_in_progress))
+        return max(1, math.ceil(2 * self.stage_run.pool.workers / self.stage_run.tally.steps_in_progress))
 
     def _take_news(self) -> None:
         timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
@@ -251,37 +250,36 @@ class _Hand:
         except Empty:
             return
         if isinstance(news, UnitLog):
-            if self.run.on_log:
-                self.run.on_log(news)
+            if self.stage_run.on_log:
+                self.stage_run.on_log(news)
             return
-        job, future = news
-        del self._in_pool[id(job)]
-        self._waiting.release(job)
+        task, future = news
+        del self._in_pool[id(task)]
+        self._waiting.release(task)
         if self._stopped and future.cancelled():
-            job.attempts -= 1
-            self._give_up(job)
+            task.attempts -= 1
+            self._give_up(task)
         else:
-            self._settle(job, future.result())
+            self._settle(task, future.result())
 
-    def _settle(self, job: Job, reply: UnitReply) -> None:
-        job.seconds += reply.seconds
-        if reply.status == "succeeded" and reply.fanout is not None and self.run.is_last:
-            message = (
-                f"Stage {self.run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
-            )
-            reply = UnitReply("failed", reply.seconds, error=UnitError("InvalidRecordError", message))
-        elif reply.status != "succeeded" and not reply.final and job.attempts < self.run.policy.max_attempts:
-            delay = min(self.run.policy.retry_delay_s * 2 ** (job.attempts - 1), LONGEST_DELAY_S)
+    def _settle(self, task: Task, reply: UnitReply) -> None:
+        reply = reply.including(task.last)
+        if reply.succeeded and reply.fanout is not None and self.stage_run.is_last:
+            message = f"Stage {self.stage_run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
+            error = UnitError("InvalidRecordError", message)
+            reply = replace(reply, status="failed", fanout=None, error=error)
+        elif not reply.succeeded and not reply.final and task.attempts < self.stage_run.policy.max_attempts:
+            delay = min(self.stage_run.policy.retry_delay_s * 2 ** (task.attempts - 1), LONGEST_DELAY_S)
             due = time.monotonic() + delay * random.uniform(0.5, 1.5)
-            job.last = reply
-            heapq.heappush(self._retries, (due, id(job), job))
+            task.last = reply
+            heapq.heappush(self._retries, (due, id(task), task))
             return
-        self._end(job, reply)
+        self._end(task, reply)
 
-    def _end(self, job: Job, reply: UnitReply) -> None:
+    def _end(self, task: Task, reply: UnitReply) -> None:
         """Note that *reply* is the last of a unit: also where `fail_fast` denies it another attempt."""
-        job.ended = Ended(reply, job.attempts, job.seconds)
-        if self.run.memory is not None:
-            self.run.memory.remember(self.run, job, job.ended)
-        if self.run.is_last or reply.status != "succeeded":
-            self.run.tally.count(succeeded=reply.status == "succeeded")
+        task.outcome = self.stage_run.outcome(task, reply)
+        if self.stage_run.memory is not None:
+            self.stage_run.memory.remember(task, task.outcome)
+        if self.stage_run.is_last or not reply.succeeded:
+            self.stage_run.tally.count(succeeded=reply.succeeded)

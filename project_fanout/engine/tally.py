@@ -6,13 +6,13 @@ from contextlib import contextmanager
 
 
 class Tally:
-    """Counts ended units, and records in progress; safe to use from many threads."""
+    """Counts ended units, and steps in progress; safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failed = 0
         self._total: int | None = None
-        self._records = 0
+        self._steps = 0
 
     def count(self, *, succeeded: bool) -> None:
         """Count one unit that has ended for good."""
@@ -35,17 +35,17 @@ class Tally:
             return self._total > 0 and self._failed / self._total > max_failed_ratio
 
     @contextmanager
-    def record_in_progress(self) -> Iterator[None]:
+    def step_in_progress(self) -> Iterator[None]:
         """Count a step among those that share the pool while the block runs."""
         with self._lock:
-            self._records += 1
+            self._steps += 1
         try:
             yield
         finally:
             with self._lock:
-                self._records -= 1
+                self._steps -= 1
 
     @property
-    def records_in_progress(self) -> int:
+    def steps_in_progress(self) -> int:
         with self._lock:
-            return max(1, self._records)
+            return max(1, self._steps)

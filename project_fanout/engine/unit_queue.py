@@ -3,64 +3,64 @@
 from collections import deque
 from collections.abc import Iterable
 
-from project_fanout.engine.job import Job
+from project_fanout.engine.task import Task
 
 
 class UnitQueue:
     """The units of a step that wait, in order; not thread-safe.
 
     Args:
-        jobs: what waits at first.
+        tasks: what waits at first.
         one_per_record: keep a unit back while another one of its record has been taken and not released.
     """
 
-    def __init__(self, jobs: Iterable[Job], *, one_per_record: bool) -> None:
+    def __init__(self, tasks: Iterable[Task], *, one_per_record: bool) -> None:
         self._one_per_record = one_per_record
-        self._lines: dict[str, deque[Job]] = {}
+        self._lines: dict[str, deque[Task]] = {}
         # Lines with a unit that may be taken now, each once.
         self._ready: deque[str] = deque()
         self._taken: set[str] = set()
-        for job in jobs:
-            self._line(job).append(job)
+        for task in tasks:
+            self._line(task).append(task)
 
-    def put_first(self, job: Job) -> None:
-        """Let *job* be the next of its line."""
-        self._line(job).appendleft(job)
+    def put_first(self, task: Task) -> None:
+        """Let *task* be the next of its line."""
+        self._line(task).appendleft(task)
 
-    def take(self) -> Job | None:
+    def take(self) -> Task | None:
         """Return the next unit, None if none waits or all that wait are kept back."""
         if not self._ready:
             return None
         name = self._ready[0]
         line = self._lines[name]
-        job = line.popleft()
+        task = line.popleft()
         if self._one_per_record:
             self._taken.add(name)
         if self._one_per_record or not line:
             self._ready.popleft()
-        return job
+        return task
 
-    def release(self, job: Job) -> None:
+    def release(self, task: Task) -> None:
         """Note that a unit that was taken has come back from the pool."""
-        name = self._name(job)
+        name = self._name(task)
         if name in self._taken:
             self._taken.discard(name)
             if self._lines[name]:
                 self._ready.append(name)
 
-    def drain(self) -> list[Job]:
+    def drain(self) -> list[Task]:
         """Take out all that waits."""
-        jobs = [job for line in self._lines.values() for job in line]
+        tasks = [task for line in self._lines.values() for task in line]
         self._lines = {name: deque() for name in self._lines}
         self._ready.clear()
-        return jobs
+        return tasks
 
-    def _name(self, job: Job) -> str:
-        return job.record_key if self._one_per_record else ""
+    def _name(self, task: Task) -> str:
+        return task.record_key if self._one_per_record else ""
 
-    def _line(self, job: Job) -> deque[Job]:
-        """Return the line that *job* is about to join."""
-        name = self._name(job)
+    def _line(self, task: Task) -> deque[Task]:
+        """Return the line that *task* is about to join."""
+        name = self._name(task)
         line = self._lines.setdefault(name, deque())
         if not line and name not in self._taken:
             self._ready.append(name)

@@ -16,7 +16,7 @@ from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.fork_config import POLICY, SHARED, ForkRunConfig, as_given, check_policy
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
@@ -52,7 +52,7 @@ class ForkOps(FanoutOps):
         self,
         context: dg.OpExecutionContext,
         policy: FanoutPolicy,  # noqa: ARG002  # for a fork it is `optional` that decides
-        records: Sequence[Progress],
+        records: Sequence[RecordState],
     ) -> None:
         """Refuse to materialise without a task that is not optional.
 
@@ -67,7 +67,7 @@ class ForkOps(FanoutOps):
                 failed_join_text([(record.record_key, _joined(record)) for record in failed], len(required))
             )
 
-    def value(self, records: Sequence[Progress], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # rows are units
+    def value(self, records: Sequence[RecordState], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # rows are units
         """Return the join, a dict from `taskReferenceName` to `JoinedTask`, with a table of all tasks."""
         tasks = {record.record_key: _joined(record) for record in records}
         joined = {record.record_key for record in records if _branch(record).joined}
@@ -194,11 +194,11 @@ def _read_params(
     return Actions(tuple(actions), for_tasks, supplied), Params(tasks, [], own, reserved=reserved)
 
 
-def _branch(record: Progress) -> Branch:
+def _branch(record: RecordState) -> Branch:
     return cast("Branch", record.plan)
 
 
-def _joined(record: Progress) -> JoinedTask:
+def _joined(record: RecordState) -> JoinedTask:
     return join_task(_branch(record), record.outcome)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from project_fanout.engine.errors import FanoutDefinitionError, ToleranceExceededError
 from project_fanout.engine.model import RecordOutcome, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.beta import beta_parts_of_dagster
 from project_fanout.orchestration.report import (
     asset_metadata,
@@ -38,7 +38,7 @@ def complete_check(key: dg.AssetKey, partitions_def: dg.PartitionsDefinition | N
 
 
 def check_tolerance(
-    context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]
+    context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[RecordState]
 ) -> None:
     """Refuse to materialise with more failures than *policy* allows.
 
@@ -74,7 +74,7 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
 
 
 def results(
-    records: Sequence[Progress], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
+    records: Sequence[RecordState], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
 ) -> Iterator[Any]:
     """Yield what the collect op yields: the output `result`, then the results of the checks.
 

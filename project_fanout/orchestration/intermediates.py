@@ -19,7 +19,7 @@ class ManifestEntry:
         mapping_key: of the trigger's DynamicOutput that holds them.
         record_keys: their keys.
         units: how many units they have together.
-        origins: `Progress.origin` of each, in the order of the keys.
+        origins: `RecordState.origin` of each, in the order of the keys.
     """
 
     mapping_key: str

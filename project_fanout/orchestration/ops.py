@@ -15,7 +15,7 @@ from project_fanout.engine.errors import NoPartitionError, NoRecordsError
 from project_fanout.engine.found_records import checked_records, in_batches
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
@@ -188,7 +188,7 @@ class FanoutOps:
             for batch in in_batches(found, settings.policy.records_per_step):
                 keys = tuple(record.key for record in batch)
                 units = sum(len(record.units) for record in batch)
-                progress = tuple(Progress.of(record) for record in batch)
+                progress = tuple(RecordState.of(record) for record in batch)
                 origins = tuple(each.origin for each in progress)
                 entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units, origins))
                 yield dg.DynamicOutput(
@@ -284,7 +284,7 @@ class FanoutOps:
 
     def _account_for(
         self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[Batch]
-    ) -> list[Progress]:
+    ) -> list[RecordState]:
         """Return what became of every record of the manifest, in its order; run those that are not done.
 
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
@@ -312,7 +312,7 @@ class FanoutOps:
                 len(expected),
                 ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
             )
-            advanced: Iterable[Progress] = [
+            advanced: Iterable[RecordState] = [
                 record
                 for entry in manifest.entries
                 if not missing.isdisjoint(entry.record_keys)
@@ -330,7 +330,7 @@ class FanoutOps:
             context.resources.unit_pool.tally(self.name).expect(manifest.units)
 
     def check_outcomes(
-        self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[Progress]
+        self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[RecordState]
     ) -> None:
         """Refuse to materialise with more failures than *policy* allows.
 
@@ -339,7 +339,7 @@ class FanoutOps:
         """
         check_tolerance(context, policy, records)
 
-    def value(self, records: Sequence[Progress], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need them
+    def value(self, records: Sequence[RecordState], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need them
         """Return the asset's value, or a `MaterializeResult` with or without it."""
         return frame if self.aggregate is None else self.aggregate(frame)
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pandas as pd
 
 from project_fanout.engine.model import STATUSES, RecordOutcome, UnitOutcome
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 
 #: The columns that every fan-out asset has; a stage's result adds its own.
 COLUMNS = ("record_key", "unit_key", "stage", "status", "attempts", "seconds", "error")
@@ -67,7 +67,9 @@ def _values(values: list[Any]) -> "pd.Series[Any]":
     return column
 
 
-def step_metadata(before: Sequence[Progress], after: Sequence[Progress], *, is_last: bool) -> dict[str, Any]:
+def step_metadata(
+    before: Sequence[RecordState], after: Sequence[RecordState], *, is_last: bool
+) -> dict[str, Any]:
     """Return the metadata of a step: its records, its units, and what became of those.
 
     Args:
@@ -112,7 +114,7 @@ def log_step(context: dg.OpExecutionContext, metadata: Mapping[str, Any]) -> Non
         context.log.info("%s units were not run: an earlier run's outcome is known.", reused)
 
 
-def _seconds(records: Iterable[Progress]) -> float:
+def _seconds(records: Iterable[RecordState]) -> float:
     return sum(record.seconds for record in records)
 
 
@@ -128,7 +130,7 @@ def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
     }
 
 
-def asset_metadata(records: Sequence[Progress]) -> dict[str, Any]:
+def asset_metadata(records: Sequence[RecordState]) -> dict[str, Any]:
     """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed.
 
     All but `units_of_all_stages`, `reused` and `unit_seconds` is told of the rows of the asset's table: of the

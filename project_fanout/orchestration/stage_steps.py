@@ -13,12 +13,12 @@ from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.pools.calls import UnitLog
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.run_config import RunConfig
 
-Batch = tuple[Progress, ...]
+Batch = tuple[RecordState, ...]
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -41,9 +41,9 @@ class StageSteps:
     code_version: str | None
     resources: tuple[str, ...]
 
-    def advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[Progress]) -> Batch:
+    def advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[RecordState]) -> Batch:
         """Take the records of *batch* through the stage *index*, or through their own plan in the first."""
-        advanced: list[Progress] = []
+        advanced: list[RecordState] = []
         for plan, group in itertools.groupby(batch, key=attrgetter("plan")):
             records = list(group)
             if plan is None:

@@ -10,7 +10,8 @@ from project_fanout.engine import FanoutPolicy, InlinePool, Record, Unit
 from project_fanout.engine.ledger import Ledger
 from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.policy import Reuse
-from project_fanout.engine.runner import Progress, StageRun
+from project_fanout.engine.record_state import RecordState
+from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import describe_stage
 from project_fanout.engine.tally import Tally
 from project_fanout_tests.engine.ledger.support import SCOPE
@@ -33,7 +34,7 @@ def ran(folder: Path, reuse: Reuse, payloads: str, **params: Any) -> int:
             tally=Tally(),
             budget="asset",
             memory=LedgerMemory(ledger, SCOPE, "run", "", reuse),
-        ).advance([Progress.of(Record("r", [Unit(str(i), each) for i, each in enumerate(payloads)]))])
+        ).advance([RecordState.of(Record("r", [Unit(str(i), each) for i, each in enumerate(payloads)]))])
     return len(list(folder.iterdir())) - before
 
 

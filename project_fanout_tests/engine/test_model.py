@@ -83,10 +83,17 @@ def test_two_keys_that_differ_in_case_are_two_keys() -> None:
     assert len(Record("r", [Unit("a"), Unit("A"), Unit("a ")]).units) == 3
 
 
+def outcome(unit_key: str, status: Any, **others: Any) -> UnitOutcome:
+    """Return the outcome of a unit of record r."""
+    return UnitOutcome(
+        record_key="r", unit_key=unit_key, stage="s", status=status, attempts=1, seconds=0.1, **others
+    )
+
+
 def test_outcomes_tell_success_from_the_rest() -> None:
     """Only `succeeded` is a success; a record lists the others."""
-    fine = UnitOutcome("r", "a", "s", "succeeded", 1, 0.1, result=1)
-    rest = [UnitOutcome("r", "b", "s", each, 1, 0.1) for each in ("failed", "timed_out", "crashed")]
+    fine = outcome("a", "succeeded", result_json="1")
+    rest = [outcome("b", status) for status in ("failed", "timed_out", "crashed")]
     record = RecordOutcome("r", (fine, *rest))
     assert fine.succeeded
     assert record.failed == tuple(rest)
@@ -104,7 +111,7 @@ def test_an_error_reads_as_in_a_traceback() -> None:
         Unit("k", {"a": [1]}),
         Record("r", [Unit("k")]),
         Fanout([Unit("k")]),
-        UnitOutcome("r", "u", "s", "failed", 2, 0.5, error=UnitError("E", "m", "t")),
+        outcome("u", "failed", error=UnitError("E", "m", "t")),
         RecordOutcome("r", ()),
         *(each("why") for each in vars(errors).values() if isinstance(each, type)),
     ],

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from project_fanout.engine import FanoutPolicy, InlinePool, ProcessPool, Record, Unit, UnitOutcome
 from project_fanout.engine.errors import InvalidRecordError, LedgerError, PoolClosedError
-from project_fanout.engine.job import Ended, Job
 from project_fanout.engine.model import UnitError
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import Memory, StageRun
 from project_fanout.engine.stages import describe_stage
 from project_fanout.engine.tally import Tally
+from project_fanout.engine.task import Task
 from project_fanout_tests.engine import runner_stages as stages
 from project_fanout_tests.waiting import wait_until
 
@@ -49,10 +49,10 @@ def run(
     logs: list[UnitLog] | None = None,
     memory: Memory | None = None,
     **params: Any,
-) -> list[Progress]:
+) -> list[RecordState]:
     """Take *records* through the stages *functions* and return them."""
     tally = tally or Tally()
-    going = [Progress.of(record) for record in records]
+    going = [RecordState.of(record) for record in records]
     for index, function in enumerate(functions):
         going = StageRun(
             stage=(stage := describe_stage(function)),
@@ -92,7 +92,7 @@ class HandPool:
         """Nothing to close."""
 
 
-def outcomes(going: Sequence[Progress]) -> list[UnitOutcome]:
+def outcomes(going: Sequence[RecordState]) -> list[UnitOutcome]:
     """Return all outcomes in row order; none may be left without one."""
     assert not any(record.waiting for record in going)
     return [unit for record in going for unit in record.outcome.units]
@@ -300,7 +300,7 @@ def test_fail_fast_takes_back_what_no_worker_has_begun(tmp_path: Path, process_p
     records = [Record("r", [Unit(f"u{number:02}") for number in range(60)])]
     policy = FanoutPolicy(strategy="parallel", fail_fast=True)
     tally = Tally()
-    ended: list[Progress] = []
+    ended: list[RecordState] = []
     params = {"folder": str(tmp_path), "fail": "u00", "go": str(tmp_path / "go")}
 
     def take() -> None:
@@ -324,7 +324,7 @@ def test_fail_fast_keeps_a_failure_that_waits_for_room(tmp_path: Path) -> None:
     pool = HandPool()
     policy = FanoutPolicy(strategy="auto", fail_fast=True, max_attempts=2, retry_delay_s=0.01)
     records = [Record("r", [Unit("raises"), Unit("fans out"), Unit("third")])]
-    ended: list[Progress] = []
+    ended: list[RecordState] = []
     thread = threading.Thread(target=lambda: ended.extend(run(records, [stages.echo], pool, policy)))
     thread.start()
     wait_until(lambda: len(pool.calls) == 2, "two are in the pool")
@@ -348,10 +348,10 @@ def test_a_step_that_gives_up_leaves_no_work_behind(tmp_path: Path, process_pool
     class Full:
         """A ledger whose disk is full."""
 
-        def recall(self, run: StageRun, jobs: Sequence[Job]) -> list[tuple[Job, Ended]]:
+        def recall(self, run: StageRun, tasks: Sequence[Task]) -> list[tuple[Task, UnitOutcome]]:
             return []
 
-        def remember(self, run: StageRun, job: Job, ended: Ended) -> None:
+        def remember(self, task: Task, outcome: UnitOutcome) -> None:
             raise LedgerError("disk full")
 
     (tmp_path / "go").touch()
@@ -389,10 +389,10 @@ def test_inline_a_unit_is_kept_before_the_next_one_begins(tmp_path: Path) -> Non
     class Notes:
         """Notes how many units had begun when the outcome of each came to be kept."""
 
-        def recall(self, run: StageRun, jobs: Sequence[Job]) -> list[tuple[Job, Ended]]:
+        def recall(self, run: StageRun, tasks: Sequence[Task]) -> list[tuple[Task, UnitOutcome]]:
             return []
 
-        def remember(self, run: StageRun, job: Job, ended: Ended) -> None:
+        def remember(self, task: Task, outcome: UnitOutcome) -> None:
             begun.append(len(list(tmp_path.iterdir())))
 
     records = [Record("r", [Unit(f"u{number}") for number in range(5)])]

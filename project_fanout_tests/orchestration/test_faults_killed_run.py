@@ -119,7 +119,7 @@ def kept(place: Place) -> set[str]:
     if not path.exists():
         return set()
     with Ledger(path, create=False) as ledger:
-        return {entry.unit_key for entry in ledger.entries(LedgerFilter(status="succeeded"))}
+        return {entry.outcome.unit_key for entry in ledger.entries(LedgerFilter(status="succeeded"))}
 
 
 def resume(

@@ -1,11 +1,13 @@
 """The table and the metadata say what became of every unit, and nothing else."""
 
+import json
+
 import pandas as pd
 import pytest
 
-from project_fanout.engine import RecordOutcome, Unit, UnitError, UnitOutcome
+from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
 from project_fanout.engine.model import Status
-from project_fanout.engine.progress import Progress
+from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.orchestration.report import (
     COLUMNS,
     asset_metadata,
@@ -18,7 +20,15 @@ from project_fanout.orchestration.report import (
 
 def fine(result: object, *, unit: str = "u", record: str = "r", seconds: float = 0.5) -> UnitOutcome:
     """Return the outcome of a unit that succeeded."""
-    return UnitOutcome(record, unit, "work", "succeeded", 1, seconds, result=result)
+    return UnitOutcome(
+        record_key=record,
+        unit_key=unit,
+        stage="work",
+        status="succeeded",
+        attempts=1,
+        seconds=seconds,
+        result_json=json.dumps(result),
+    )
 
 
 def bad(
@@ -26,7 +36,14 @@ def bad(
 ) -> UnitOutcome:
     """Return the outcome of a unit that did not."""
     error = UnitError("ValueError", message, "Traceback ...")
-    return UnitOutcome(record, unit, "work", status, 3, 1.0, error=error)
+    return UnitOutcome(
+        record_key=record, unit_key=unit, stage="work", status=status, attempts=3, seconds=1.0, error=error
+    )
+
+
+def waiting(unit: str) -> EncodedUnit:
+    """Return a unit that the next stage takes."""
+    return EncodedUnit(unit, "null")
 
 
 def frame_of(*outcomes: UnitOutcome) -> pd.DataFrame:
@@ -132,7 +149,10 @@ def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
     """How long units took, the five slowest, and each failure with its reason, safe inside a table."""
     outcomes = [fine(1, unit=f"u{number}", seconds=float(number)) for number in range(1, 21)]
     failed = bad(unit="broken", message="line one\nline | two " + "x" * 500)
-    records = [Progress("r", (*outcomes, failed), ended=30, seconds=211.0, reused=2), Progress("hollow", ())]
+    records = [
+        RecordState("r", (*outcomes, failed), ended=30, seconds=211.0, reused=2),
+        RecordState("hollow", ()),
+    ]
     metadata = asset_metadata(records)
     assert (metadata["units"], metadata["units_of_all_stages"]) == (21, 30)
     assert (metadata["unit_seconds"], metadata["reused"], metadata["records_without_units"]) == (211.0, 2, 1)
@@ -147,9 +167,9 @@ def test_the_assets_metadata_shows_the_slow_and_the_failed() -> None:
 
 def test_a_step_counts_what_it_has_done_itself() -> None:
     """The units that it took, its own seconds and failures; outcomes of stages before it are not its own."""
-    lost, waiting = bad(unit="lost"), Unit("a")
-    before = [Progress("r", (lost, waiting, Unit("b")), seconds=1.0, reused=1)]
-    between = [Progress("r", (lost, Unit("a/1"), Unit("a/2"), bad(unit="b")), seconds=3.5, reused=2)]
+    lost = bad(unit="lost")
+    before = [RecordState("r", (lost, waiting("a"), waiting("b")), seconds=1.0, reused=1)]
+    between = [RecordState("r", (lost, waiting("a/1"), waiting("a/2"), bad(unit="b")), seconds=3.5, reused=2)]
     first = step_metadata(before, between, is_last=False)
     assert "succeeded" not in first
     assert {
@@ -162,7 +182,9 @@ def test_a_step_counts_what_it_has_done_itself() -> None:
         "reused": 1,
     }
     after = [
-        Progress("r", (lost, fine(1, unit="a/1"), fine(2, unit="a/2"), bad(unit="b")), seconds=4.0, reused=2)
+        RecordState(
+            "r", (lost, fine(1, unit="a/1"), fine(2, unit="a/2"), bad(unit="b")), seconds=4.0, reused=2
+        )
     ]
     last = step_metadata(between, after, is_last=True)
     assert (last["units"], last["succeeded"], last["failed"], last["unit_seconds"]) == (2, 2, 0, 0.5)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from project_fanout.engine.errors import LedgerError
-from project_fanout.engine.model import Status, UnitError
+from project_fanout.engine.model import Status, UnitOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,49 +25,25 @@ class LedgerScope:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """What became of one unit in one stage.
+    """An outcome as the ledger keeps it: whose, and what it was computed from.
 
     Args:
         scope: the lineage, asset and partition that it belongs to.
         run_id: the run that computed it.
-        record_key: the record that the unit belongs to.
-        stage: the stage's name.
-        stage_index: the stage's place, 0 for the first.
-        unit_key: the unit's key.
-        fingerprint: of what it was computed from, see `unit_fingerprint`.
         code_version: the asset's code version, "" without one.
-        status: succeeded | failed | timed_out | crashed.
-        attempts: how often it was started.
-        seconds: time in the worker, all attempts together.
-        ended_at: when it ended, in seconds since 1970 (UTC).
-        result_json: the stage's result as JSON text, when it returned an ordinary one.
-        fanout: key and payload (JSON text) of each unit, when it returned a `Fanout`.
-        error: why it did not succeed.
+        fingerprint: of what it was computed from, see `unit_fingerprint`.
+        outcome: what became of the unit.
     """
 
     scope: LedgerScope
     run_id: str
-    record_key: str
-    stage: str
-    stage_index: int
-    unit_key: str
-    fingerprint: str
     code_version: str
-    status: Status
-    attempts: int
-    seconds: float
-    ended_at: float
-    result_json: str | None = None
-    fanout: tuple[tuple[str, str], ...] | None = None
-    error: UnitError | None = None
+    fingerprint: str
+    outcome: UnitOutcome
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
             raise LedgerError(f"{self.fingerprint!r} is not a fingerprint: make it with unit_fingerprint().")
-
-    @property
-    def succeeded(self) -> bool:
-        return self.status == "succeeded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,10 +99,10 @@ class Ledger(Closing):
         waiting = [
             entry
             for entry in self._writer.waiting()
-            if entry.succeeded
+            if entry.outcome.succeeded
             and entry.scope == scope
-            and entry.stage_index == stage_index
-            and entry.record_key in wanted
+            and entry.outcome.stage_index == stage_index
+            and entry.outcome.record_key in wanted
         ]
         found: dict[tuple[str, str], LedgerEntry] = {}
         for some in chunks(sorted(map(digest, wanted))):
@@ -112,8 +112,8 @@ class Ledger(Closing):
                 OUTCOMES.c.record_id.in_(some),
                 OUTCOMES.c.status == "succeeded",
             )
-            found.update(((entry.record_key, entry.unit_key), entry) for entry in self._read(query))
-        found.update(((entry.record_key, entry.unit_key), entry) for entry in waiting)
+            found.update((_unit(entry), entry) for entry in self._read(query))
+        found.update((_unit(entry), entry) for entry in waiting)
         return found
 
     def successes_anywhere(
@@ -260,8 +260,12 @@ class Ledger(Closing):
         self._database.write(lambda connection: store(connection, batch))
 
 
+def _unit(entry: LedgerEntry) -> tuple[str, str]:
+    return entry.outcome.record_key, entry.outcome.unit_key
+
+
 def _size(entry: LedgerEntry) -> int:
     """Return about how many bytes *entry* takes."""
-    error = entry.error
-    texts = len(entry.result_json or "") + (len(error.message) + len(error.traceback) if error else 0)
-    return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in entry.fanout or ())
+    outcome, error = entry.outcome, entry.outcome.error
+    texts = len(outcome.result_json or "") + (len(error.message) + len(error.traceback) if error else 0)
+    return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in outcome.fanout or ())

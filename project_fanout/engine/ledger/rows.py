@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from sqlalchemy.sql.expression import bindparam
 
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
-from project_fanout.engine.model import UnitError
+from project_fanout.engine.model import UnitError, UnitOutcome
 
 _KEY = ("scope_id", "stage_index", "record_id", "unit_id")
 #: Most values in one IN (...): SQLite before 3.32 takes 999 parameters in all, and a key has four.
@@ -34,7 +34,7 @@ def store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
     for entry in batch:
         row = _row(entry)
         key = tuple(row[name] for name in _KEY)
-        if entry.succeeded or rows.get(key, row)["status"] != "succeeded":
+        if entry.outcome.succeeded or rows.get(key, row)["status"] != "succeeded":
             rows[key] = row
     columns = [OUTCOMES.c[name] for name in _KEY]
     there: set[tuple[Any, ...]] = set()
@@ -63,51 +63,39 @@ _UPDATE = (
 )
 
 
+# What stands in the table as it does in the outcome; what does not is JSON there.
+_SAME = tuple(field.name for field in fields(UnitOutcome) if field.name in OUTCOMES.c)
+
+
 def _row(entry: LedgerEntry) -> dict[str, Any]:
+    scope, outcome = entry.scope, entry.outcome
+    fanout, error = outcome.fanout, outcome.error
     return {
-        "scope_id": scope_id(entry.scope),
-        "stage_index": entry.stage_index,
-        "record_id": digest(entry.record_key),
-        "unit_id": digest(entry.unit_key),
-        "lineage": entry.scope.lineage,
-        "asset": entry.scope.asset,
-        "partition_key": entry.scope.partition,
+        **{name: getattr(outcome, name) for name in _SAME},
+        "scope_id": scope_id(scope),
+        "record_id": digest(outcome.record_key),
+        "unit_id": digest(outcome.unit_key),
+        "lineage": scope.lineage,
+        "asset": scope.asset,
+        "partition_key": scope.partition,
         "run_id": entry.run_id,
-        "record_key": entry.record_key,
-        "stage": entry.stage,
-        "unit_key": entry.unit_key,
-        "fingerprint": entry.fingerprint,
         "code_version": entry.code_version,
-        "status": entry.status,
-        "attempts": entry.attempts,
-        "seconds": entry.seconds,
-        "result_json": entry.result_json,
-        "fanout_json": None if entry.fanout is None else json.dumps(entry.fanout, separators=(",", ":")),
-        "error_json": None if entry.error is None else json.dumps(asdict(entry.error)),
-        "ended_at": entry.ended_at,
+        "fingerprint": entry.fingerprint,
+        "fanout_json": None if fanout is None else json.dumps(fanout, separators=(",", ":")),
+        "error_json": None if error is None else json.dumps(asdict(error)),
     }
 
 
 def entry_of(row: RowMapping) -> LedgerEntry:
     """Return the outcome that a row of the table holds."""
     fanout, error = row["fanout_json"], row["error_json"]
-    return LedgerEntry(
-        scope=LedgerScope(row["lineage"], row["asset"], row["partition_key"]),
-        run_id=row["run_id"],
-        record_key=row["record_key"],
-        stage=row["stage"],
-        stage_index=row["stage_index"],
-        unit_key=row["unit_key"],
-        fingerprint=row["fingerprint"],
-        code_version=row["code_version"],
-        status=row["status"],
-        attempts=row["attempts"],
-        seconds=row["seconds"],
-        ended_at=row["ended_at"],
-        result_json=row["result_json"],
+    outcome = UnitOutcome(
+        **{name: row[name] for name in _SAME},
         fanout=None if fanout is None else tuple((key, payload) for key, payload in json.loads(fanout)),
         error=None if error is None else UnitError(**json.loads(error)),
     )
+    scope = LedgerScope(row["lineage"], row["asset"], row["partition_key"])
+    return LedgerEntry(scope, row["run_id"], row["code_version"], row["fingerprint"], outcome)
 
 
 def in_order(query: Select[Any]) -> Select[Any]:

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
-from project_fanout.engine.model import Status, UnitError
+from project_fanout.engine.model import Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +37,13 @@ class UnitCall:
 
 
 @dataclass(frozen=True, slots=True)
-class UnitReply:
+class UnitReply(Ended):
     """What became of one attempt.
 
     Args:
-        status: succeeded | failed | timed_out | crashed.
-        seconds: time that the attempt took in the worker.
-        result_json: the stage's result as JSON text, when it returned an ordinary one.
-        fanout: key and payload (JSON text) of each unit, when the stage returned a `Fanout`.
-        error: why the attempt did not succeed.
         final: whether another attempt would end the same way; see `FinalError`.
     """
 
-    status: Status
-    seconds: float
-    result_json: str | None = None
-    fanout: tuple[tuple[str, str], ...] | None = None
-    error: UnitError | None = None
     final: bool = False
 
 

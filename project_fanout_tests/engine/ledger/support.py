@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from project_fanout.engine import UnitOutcome
 from project_fanout.engine.fingerprint import unit_fingerprint
 from project_fanout.engine.ledger import LedgerEntry, LedgerScope
 
@@ -16,22 +17,26 @@ SCOPE = LedgerScope("lineage-1", "word_counts")
 
 def make_entry(unit_key: str = "u1", **changes: Any) -> LedgerEntry:
     """Return a success of *unit_key* in record r1 of `SCOPE`, but for *changes*."""
-    values: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "scope": SCOPE,
         "run_id": "run-1",
+        "code_version": "1",
+        "fingerprint": unit_fingerprint("stages:count_words", unit_key, f'"{unit_key}"', "{}"),
+    }
+    outcome: dict[str, Any] = {
         "record_key": "r1",
         "stage": "count_words",
         "stage_index": 0,
         "unit_key": unit_key,
-        "fingerprint": unit_fingerprint("stages:count_words", unit_key, f'"{unit_key}"', "{}"),
-        "code_version": "1",
         "status": "succeeded",
         "attempts": 1,
         "seconds": 0.25,
         "ended_at": 1_000.5,
         "result_json": '{"words":3}',
     }
-    return LedgerEntry(**{**values, **changes})
+    for name, value in changes.items():
+        (entry if name in entry else outcome)[name] = value
+    return LedgerEntry(**entry, outcome=UnitOutcome(**outcome))
 
 
 @contextmanager

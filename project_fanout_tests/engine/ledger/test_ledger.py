@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.fingerprint import unit_fingerprint
 from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter, LedgerScope
-from project_fanout.engine.model import STATUSES, UnitError
+from project_fanout.engine.model import STATUSES, UnitError, UnitOutcome
 from project_fanout_tests.engine.ledger.support import SCOPE, make_entry
 
 ODD_KEYS = [
@@ -60,9 +60,9 @@ def test_what_was_put_is_there_for_the_next_run_of_the_lineage(ledger_url: str) 
         found = ledger.successes(SCOPE, 0, ["r1", "r3"])
         assert set(found) == {("r1", key) for key in ("plain", "fans out", "no result", "text")}
         for entry in entries[:2]:
-            assert found["r1", entry.unit_key] == entry
+            assert found["r1", entry.outcome.unit_key] == entry
         # Not ASCII in the result is kept as JSON escapes it.
-        assert found["r1", "text"].result_json == (
+        assert found["r1", "text"].outcome.result_json == (
             r'"Za\u017c\u00f3\u0142\u0107 \u0000 g\u0119\u015bl\u0105 \ud83d\ude00"'
         )
         assert ledger.entries(LedgerFilter(status="failed")) == [entries[2]]
@@ -83,16 +83,12 @@ def test_any_text_is_a_key(ledger: Ledger, key: str) -> None:
 
 texts = st.text(min_size=1, max_size=30) | st.sampled_from(ODD_KEYS)
 json_texts = st.text(max_size=20).map(lambda text: json.dumps({"text": text}))
-entries = st.builds(
-    LedgerEntry,
-    scope=st.builds(LedgerScope, texts, texts, st.just("") | texts),
-    run_id=texts,
+outcomes = st.builds(
+    UnitOutcome,
     record_key=texts,
     stage=texts,
     stage_index=st.integers(0, 30),
     unit_key=texts,
-    fingerprint=texts.map(lambda text: unit_fingerprint(text, "u", "null", "{}")),
-    code_version=st.just("") | texts,
     status=st.sampled_from(STATUSES),
     attempts=st.integers(0, 100),
     seconds=st.floats(0, 1e6),
@@ -101,6 +97,20 @@ entries = st.builds(
     fanout=st.none() | st.lists(st.tuples(texts, json_texts), max_size=4).map(tuple),
     error=st.none() | st.builds(UnitError, texts, st.text(), st.text()),
 )
+entries = st.builds(
+    LedgerEntry,
+    scope=st.builds(LedgerScope, texts, texts, st.just("") | texts),
+    run_id=texts,
+    code_version=st.just("") | texts,
+    fingerprint=texts.map(lambda text: unit_fingerprint(text, "u", "null", "{}")),
+    outcome=outcomes,
+)
+
+
+def place(entry: LedgerEntry) -> tuple[Any, ...]:
+    """Return whose outcome it is."""
+    outcome = entry.outcome
+    return (entry.scope, outcome.stage_index, outcome.record_key, outcome.unit_key)
 
 
 @given(st.lists(entries, min_size=1, max_size=8))
@@ -109,8 +119,8 @@ def test_entries_come_back_as_they_were(batch: list[LedgerEntry]) -> None:
     """Whatever is put comes back the same; of one unit the last success, else the last."""
     expected: dict[Any, LedgerEntry] = {}
     for entry in batch:
-        key = (entry.scope, entry.stage_index, entry.record_key, entry.unit_key)
-        if entry.succeeded or key not in expected or not expected[key].succeeded:
+        key = place(entry)
+        if entry.outcome.succeeded or key not in expected or not expected[key].outcome.succeeded:
             expected[key] = entry
     with tempfile.TemporaryDirectory() as folder, Ledger(Path(folder) / "ledger.db") as ledger:
         for entry in batch:
@@ -119,7 +129,7 @@ def test_entries_come_back_as_they_were(batch: list[LedgerEntry]) -> None:
         found = ledger.entries(LedgerFilter())
     assert len(found) == len(expected)
     for entry in found:
-        assert expected[entry.scope, entry.stage_index, entry.record_key, entry.unit_key] == entry
+        assert expected[place(entry)] == entry
 
 
 def test_a_success_is_never_replaced_by_a_failure(ledger_url: str) -> None:
@@ -133,7 +143,7 @@ def test_a_success_is_never_replaced_by_a_failure(ledger_url: str) -> None:
         first.put(failure)
         first.flush()
         assert second.entries(LedgerFilter()) == [success]
-        newer = replace(success, result_json='{"words":4}')
+        newer = make_entry(result_json='{"words":4}')
         first.put(failure)
         first.put(newer)
         first.put(failure)
@@ -149,7 +159,7 @@ def test_lineages_assets_and_partitions_do_not_see_each_other(ledger: Ledger) ->
     ledger.put(make_entry(scope=scopes[1], status="failed"))
     ledger.flush()
     for number, scope in enumerate(scopes):
-        assert ledger.successes(scope, 0, ["r1"])["r1", "u1"].result_json == str(number)
+        assert ledger.successes(scope, 0, ["r1"])["r1", "u1"].outcome.result_json == str(number)
 
 
 def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
@@ -171,7 +181,7 @@ def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
 
     def found(**settings: Any) -> dict[str, str | None]:
         entries = ledger.successes_anywhere("word_counts", 0, [fingerprint, missing], **settings)
-        return {key: entry.result_json for key, entry in entries.items()}
+        return {key: entry.outcome.result_json for key, entry in entries.items()}
 
     assert found(code_version="1", partition="") == {fingerprint: "2"}
     assert found(code_version="1") == {fingerprint: "7"}
@@ -204,7 +214,7 @@ def test_many_threads_and_large_fanouts(ledger: Ledger) -> None:
     ledger.flush()
     found = ledger.successes(SCOPE, 0, ["large", *(f"r{record}" for record in range(8))])
     assert len(found) == 801
-    assert found["large", "large"].fanout == children
+    assert found["large", "large"].outcome.fanout == children
 
 
 def test_two_runs_write_the_same_units_at_once(ledger_url: str) -> None:

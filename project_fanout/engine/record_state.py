@@ -1,7 +1,8 @@
-"""`Progress`: a record on its way through the stages."""
+"""`RecordState`: a record on its way through the stages."""
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from project_fanout.engine.errors import InvalidRecordError
@@ -11,7 +12,20 @@ from project_fanout.engine.values import to_json
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class EncodedUnit:
+    """A unit on its way: encoded once, where it is found or returned, and decoded in the worker.
+
+    Args:
+        key: the unit's key.
+        payload_json: its payload as JSON text.
+    """
+
+    key: str
+    payload_json: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordState:
     """A record on its way through the stages.
 
     Args:
@@ -27,7 +41,7 @@ class Progress:
     """
 
     record_key: str
-    leaves: tuple[Unit | UnitOutcome, ...]
+    leaves: tuple[EncodedUnit | UnitOutcome, ...]
     plan: Plan | None = None
     run_id: str = ""
     ended: int = 0
@@ -36,13 +50,14 @@ class Progress:
     origin: str = ""
 
     @classmethod
-    def of(cls, record: Record) -> "Progress":
+    def of(cls, record: Record) -> "RecordState":
         """Return a record before its first stage.
 
         Raises:
             InvalidRecordError: a unit's payload is not JSON.
         """
-        return cls(record.key, tuple(record.units), record.plan, origin=_origin_of(record))
+        units = tuple(EncodedUnit(unit.key, _payload_json(record, unit)) for unit in record.units)
+        return cls(record.key, units, record.plan, origin=_origin_of(units, record.plan))
 
     @property
     def succeeded(self) -> bool:
@@ -50,9 +65,9 @@ class Progress:
         return all(isinstance(leaf, UnitOutcome) and leaf.succeeded for leaf in self.leaves)
 
     @property
-    def waiting(self) -> tuple[Unit, ...]:
+    def waiting(self) -> tuple[EncodedUnit, ...]:
         """The units that the next stage takes."""
-        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Unit))
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, EncodedUnit))
 
     @property
     def outcome(self) -> RecordOutcome:
@@ -62,10 +77,10 @@ class Progress:
         )
 
 
-def _origin_of(record: Record) -> str:
-    stages = [(each.stage.reference, each.params_json) for each in record.plan.stages] if record.plan else []
-    units = [(unit.key, _payload_json(record, unit)) for unit in record.units]
-    return hashlib.sha256(json.dumps([units, stages]).encode()).hexdigest()
+def _origin_of(units: Sequence[EncodedUnit], plan: Plan | None) -> str:
+    stages = [(planned.stage.reference, planned.params_json) for planned in plan.stages] if plan else []
+    found = [(unit.key, unit.payload_json) for unit in units]
+    return hashlib.sha256(json.dumps([found, stages]).encode()).hexdigest()
 
 
 def _payload_json(record: Record, unit: Unit) -> str:
