@@ -7,6 +7,9 @@ from typing import Protocol
 
 from project_fanout.engine.model import Ended
 
+#: Importing a stage's module is not the unit's own work, but must not last for ever either.
+IMPORT_GRACE_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class UnitCall:

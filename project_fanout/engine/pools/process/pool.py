@@ -7,18 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from types import TracebackType
+from concurrent.futures import Future
 
-from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
+from project_fanout.engine.closing import Closing
+from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.policy import available_cpus
-from project_fanout.engine.pools.backlog import Backlog, Job
+from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
-from project_fanout.engine.pools.process.seat import Seat
-from project_fanout.engine.pools.process.worker_process import Guard
+from project_fanout.engine.pools.process.slot import WorkerSlot
+from project_fanout.engine.pools.process.worker_process import Reaper
+from project_fanout.engine.pools.ticket import Ticket, check_owner
 
-# Seats notice within 0.25 s that the pool is closed; one stuck in a caller's callback is not waited for.
+# Slots notice within 0.25 s that the pool is closed; one stuck in a caller's callback is not waited for.
 _LONGEST_CLOSE_S = 2.0
 
 
@@ -30,12 +31,12 @@ NICENESS = 5
 LEAST_PRIORITY = 19
 
 
-class ProcessPool:
+class ProcessPool(Closing):
     """Runs units in processes of its own, which start when there is work and never import `__main__`.
 
     Whatever a unit does ends that unit alone: raising, hanging, exiting or being killed. Its worker is
     replaced with the next call. Nothing survives the pool: `close` kills what runs, with the processes
-    that units have started, and so does a small guard process when this process is killed. Processes
+    that units have started, and so does a small reaper process when this process is killed. Processes
     that a unit moved into a session of their own are found through /proc, that is on Linux, and only
     while their parents live.
 
@@ -89,14 +90,12 @@ class ProcessPool:
             "memory_limit_mb": memory_limit_mb,
             "niceness": niceness,
         }
-        self._changed = threading.Condition()
-        self._backlog = Backlog()
-        self._seats: list[Seat] = []
+        self._backlog = Backlog(self._max_workers)
+        self._lock = threading.Lock()
+        self._slots: list[WorkerSlot] = []
         self._threads: list[threading.Thread] = []
-        self._idle = 0
-        self._guard = Guard()
+        self._reaper = Reaper()
         self._owner = os.getpid()
-        self.closed = False
         atexit.register(self.close)
 
     @property
@@ -107,7 +106,7 @@ class ProcessPool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers that have been started and not yet been replaced."""
-        return tuple(pid for seat in tuple(self._seats) if (pid := seat.pid) is not None)
+        return tuple(pid for slot in tuple(self._slots) if (pid := slot.pid) is not None)
 
     def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
         """Start *call* as soon as a worker and its budget are free; see `UnitPool.submit`.
@@ -118,23 +117,11 @@ class ProcessPool:
         Raises:
             PoolClosedError: the pool has been closed, or belongs to another process.
         """
-        if os.getpid() != self._owner:
-            raise PoolClosedError(
-                f"Unit {call.unit_key!r} was handed to the pool of process {self._owner} in process "
-                f"{os.getpid()}, which was forked from it: make a pool in the process that uses it."
-            )
-        job = Job(call, Future(), on_log)
-        with self._changed:
-            if self.closed:
-                raise PoolClosedError(
-                    f"Unit {call.unit_key!r} was handed to a pool that has been closed: "
-                    "submit inside the pool's `with` block, or make a new pool."
-                )
-            self._backlog.append(job)
-            if self._idle < len(self._backlog) and len(self._seats) < self._max_workers:
-                self._add_seat()
-            self._changed.notify()
-        return job.future
+        check_owner(self._owner, call)
+        ticket = Ticket(call, on_log)
+        if self._backlog.append(ticket):
+            self._add_slot()
+        return ticket.future
 
     def close(self) -> None:
         """Kill what runs and wait until no worker is left. Calls not yet replied to end as cancelled futures.
@@ -144,90 +131,23 @@ class ProcessPool:
         """
         if os.getpid() != self._owner:
             return
-        with self._changed:
-            self.closed = True
-            waiting = self._backlog.clear()
-            self._changed.notify_all()
         atexit.unregister(self.close)
-        for job in waiting:
-            if not job.future.cancel() and not job.future.done():
-                # It was handed to a worker once and taken back.
-                job.future.set_exception(CancelledError())
+        self._backlog.close()
         give_up_at = time.monotonic() + _LONGEST_CLOSE_S
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, give_up_at - time.monotonic()))
-        self._guard.close()
+        self._reaper.close()
 
-    def __enter__(self) -> "ProcessPool":  # Self is new in 3.11
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _add_seat(self) -> None:
-        seat = Seat(self, self._guard, self._settings)
-        # Daemons, so that the interpreter does not wait for them before it calls close() at its exit.
-        thread = threading.Thread(
-            target=seat.run, name=f"project_fanout pool {len(self._seats) + 1}", daemon=True
-        )
-        self._seats.append(seat)
-        self._threads.append(thread)
-        thread.start()
-
-    # What a seat needs: see `Desk`.
-
-    def next_job(self) -> Job | None:
-        """Wait for a job and return it, None once the pool is closed."""
-        with self._changed:
-            while not self.closed:
-                job = self._backlog.take()
-                if job is None:
-                    self._idle += 1
-                    self._changed.wait()
-                    self._idle -= 1
-                elif job.claim():
-                    return job
-                else:
-                    self._backlog.release(job)
-            return None
-
-    def next_jobs_behind(self, last: Job, count: int, max_bytes: int) -> list[Job]:
-        """Return up to *count* jobs to be run after *last* on the same worker, none unless plenty wait.
-
-        They take *max_bytes* together at most.
-        """
-        jobs: list[Job] = []
-        with self._changed:
-            # The rest must keep the other workers busy as long as these keep this one.
-            while len(jobs) < count and len(self._backlog) > self._max_workers * (len(jobs) + 1):
-                job = self._backlog.take_behind(last, max_bytes)
-                if job is None:
-                    break
-                if job.claim():
-                    jobs.append(job)
-                    last, max_bytes = job, max_bytes - job.size
-        return jobs
-
-    def put_back(self, job: Job, *, counted: bool) -> None:
-        """Take back a job that has not been started; *counted*: as in flight."""
-        job.number = 0
-        with self._changed:
-            if counted:
-                self._backlog.release(job)
-            if not self.closed:
-                self._backlog.put_back(job)
-                self._changed.notify()
+    def _add_slot(self) -> None:
+        with self._lock:
+            if self._backlog.closed or len(self._slots) == self._max_workers:
                 return
-        job.future.set_exception(CancelledError())
-
-    def finish(self, job: Job, following: Job | None) -> None:
-        """Note that *job* is done, and that *following* has taken its place."""
-        with self._changed:
-            self._backlog.release(job)
-            if following is not None:
-                self._backlog.occupy(following)
-            if job.call.max_in_flight is not None and len(self._backlog):
-                self._changed.notify()
+            slot = WorkerSlot(self._backlog, self._reaper, self._settings)
+            # Daemons, so that the interpreter does not wait for them before it calls close() at its exit.
+            thread = threading.Thread(
+                target=slot.run, name=f"project_fanout pool {len(self._slots) + 1}", daemon=True
+            )
+            self._slots.append(slot)
+            self._threads.append(thread)
+            thread.start()

@@ -12,17 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.pools.calls import IMPORT_GRACE_S, UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import execute
 from project_fanout.engine.pools.logs import relayed_logs
-from project_fanout.engine.pools.process.board import Board
+from project_fanout.engine.pools.process.start_marks import StartMarks
 from project_fanout.engine.pools.process.wire import Channel
 
-# Importing a stage's module is not the unit's own work, but must not last for ever either.
-_IMPORT_GRACE_S = 60.0
 
-
-def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
+def main(socket_fd: int, marks_fd: int, settings_json: str) -> None:
     """Serve calls from the socket until the pool closes it."""
     settings: dict[str, Any] = json.loads(settings_json)
     if sys.stderr is not None:  # closed, as `2>&-` does
@@ -30,13 +27,13 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for fd in (socket_fd, board_fd):
+    for fd in (socket_fd, marks_fd):
         os.set_inheritable(fd, False)  # noqa: FBT003  # takes no keyword
     logging.getLogger().setLevel(settings["log_level"])
     if settings["memory_limit_mb"] is not None:
         _limit_memory(settings["memory_limit_mb"])
     os.nice(settings["niceness"])
-    worker = _Worker(Channel(socket.socket(fileno=socket_fd)), Board(board_fd), settings)
+    worker = _Worker(Channel(socket.socket(fileno=socket_fd)), StartMarks(marks_fd), settings)
     try:
         worker.serve()
     except EOFError:
@@ -46,9 +43,9 @@ def main(socket_fd: int, board_fd: int, settings_json: str) -> None:
 
 
 class _Worker:
-    def __init__(self, channel: Channel, board: Board, settings: dict[str, Any]) -> None:
+    def __init__(self, channel: Channel, marks: StartMarks, settings: dict[str, Any]) -> None:
         self._channel = channel
-        self._board = board
+        self._marks = marks
         self._settings = settings
         self._sending = threading.Lock()
         self._alone = True
@@ -59,12 +56,12 @@ class _Worker:
 
     def serve(self) -> None:
         """Run what comes until a call has crashed this process or, as EOFError, the pool is gone."""
-        self._board.come_up()
+        self._marks.come_up()
         while True:
             calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
             self._nice = self._nice or _session_is_nice(self._settings["niceness"])
             for number, call, wants_logs in calls:
-                mine = self._board.start(number, _IMPORT_GRACE_S)
+                mine = self._marks.start(number, IMPORT_GRACE_S)
                 # Answered in any case: the pool may have given up taking the call back in this very moment.
                 reply = self._run(number, call, wants_logs) if mine else None
                 self._send((number, reply))
@@ -78,7 +75,7 @@ class _Worker:
         reply = execute(
             call,
             max_result_bytes=self._settings["max_result_bytes"],
-            on_loaded=self._board.count_from_now,
+            on_loaded=self._marks.count_from_now,
             around=relayed_logs(call, self._settings["log_level"], relay) if wants_logs else None,
             memory_limit_mb=self._settings["memory_limit_mb"],
         )

@@ -1,4 +1,4 @@
-"""Start, feed, kill and bury the processes of a `ProcessPool`, seen from the pool."""
+"""Start, feed, kill and reap the processes of a `ProcessPool`, seen from the pool."""
 
 import fcntl
 import json
@@ -15,8 +15,8 @@ from typing import Any
 
 import project_fanout
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
-from project_fanout.engine.pools.process import reaper
-from project_fanout.engine.pools.process.board import Board
+from project_fanout.engine.pools.process import reaper as script
+from project_fanout.engine.pools.process.start_marks import StartMarks
 from project_fanout.engine.pools.process.wire import Channel
 
 # A worker must never import the pool's __main__ (spawn and forkserver do): under a web server that is
@@ -35,7 +35,7 @@ _CAN_WATCH = hasattr(os, "waitid")
 _LOOK_AGAIN_S = 0.001
 
 
-class Guard:
+class Reaper:
     """The small process that kills a pool's workers should the pool's own process be killed."""
 
     def __init__(self) -> None:
@@ -44,10 +44,10 @@ class Guard:
         self._workers: set[int] = set()
 
     def watch(self, pid: int) -> None:
-        """Put worker *pid* and all below it under guard.
+        """Put worker *pid* and all below it under watch.
 
         Raises:
-            OSError: no guard can be started.
+            OSError: no reaper can be started.
         """
         with self._lock:
             self._workers.add(pid)
@@ -58,12 +58,12 @@ class Guard:
         with self._lock:
             self._workers.discard(pid)
             if self._process is not None:
-                # A guard that cannot be had is reported when it is to watch over the next worker.
+                # A reaper that cannot be had is reported when it is to watch over the next worker.
                 with suppress(OSError):
                     self._tell(f"-{pid}\n")
 
     def close(self) -> None:
-        """End the guard; workers that are still under guard are killed."""
+        """End the reaper; workers that are still under watch are killed."""
         with self._lock:
             if self._process is not None:
                 self._process.communicate()
@@ -77,7 +77,7 @@ class Guard:
                 return
             self._process.communicate()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", reaper.__file__, "project_fanout reaper", str(os.getpid())],
+            [sys.executable, "-I", "-S", script.__file__, "project_fanout reaper", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -92,29 +92,29 @@ class Guard:
 
 
 class WorkerProcess:
-    """One worker: a Python process in a session of its own, a socket to it, and a board.
+    """One worker: a Python process in a session of its own, a socket to it, and its start marks.
 
     Not thread-safe: one thread owns it.
 
     Args:
-        guard: kills the worker if this process dies.
+        reaper: kills the worker if this process dies.
         settings: what the worker's `main` expects.
     """
 
-    def __init__(self, guard: Guard, settings: dict[str, Any]) -> None:
-        self._guard = guard
+    def __init__(self, reaper: Reaper, settings: dict[str, Any]) -> None:
+        self._reaper = reaper
         ours, theirs = socket.socketpair()
         theirs = socket.socket(fileno=_above_standard_streams(theirs.detach()))
-        board_fd = _above_standard_streams(Board.create_file())
+        marks_fd = _above_standard_streams(StartMarks.create_file())
         try:
             self._channel = Channel(ours, settings["max_result_bytes"] + _MESSAGE_OVERHEAD_BYTES)
-            self.board = Board(board_fd)
+            self.marks = StartMarks(marks_fd)
             path = [entry for entry in dict.fromkeys((*sys.path, _OUR_ROOT)) if isinstance(entry, str)]
-            arguments = [str(theirs.fileno()), str(board_fd), json.dumps(settings), json.dumps(path)]
+            arguments = [str(theirs.fileno()), str(marks_fd), json.dumps(settings), json.dumps(path)]
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _BOOTSTRAP, "project_fanout worker", *arguments],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), board_fd),
+                pass_fds=(theirs.fileno(), marks_fd),
                 start_new_session=True,
             )
         except BaseException:
@@ -122,11 +122,11 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-            os.close(board_fd)
+            os.close(marks_fd)
         self.pid = self._process.pid
         self._calls = 0
         try:
-            guard.watch(self.pid)
+            reaper.watch(self.pid)
         except OSError:
             self.kill()
             self.close()
@@ -182,13 +182,13 @@ class WorkerProcess:
 
         The status is that of its own death if it was dead before. What it has sent can still be received.
         """
-        reaper.kill_trees([self.pid])
-        self._guard.forget(self.pid)
+        script.kill_trees([self.pid])
+        self._reaper.forget(self.pid)
         return self._process.wait()
 
     def close(self) -> None:
         self._channel.close()
-        self.board.close()
+        self.marks.close()
 
     def _process_has_ended(self) -> bool:
         # Without reaping it: its id, which is that of its process group, must not go to another process yet.

@@ -8,24 +8,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from project_fanout.engine.closing import Closing
-from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
-from project_fanout.engine.model import UnitError
+from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.policy import available_cpus
-from project_fanout.engine.pools.backlog import Backlog, Job
-from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.pools.backlog import Backlog
+from project_fanout.engine.pools.calls import IMPORT_GRACE_S, UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
 from project_fanout.engine.pools.ray import session
 from project_fanout.engine.pools.ray.worker import Starts, run_unit
+from project_fanout.engine.pools.ticket import Ticket, check_owner, crashed
 
 _logger = logging.getLogger(__name__)
 
-# Importing a stage's module is not the unit's own work, but must not last for ever either.
-_IMPORT_GRACE_S = 60.0
 # A killed unit whose worker Ray does not report dead by then (stopped, or its node is out of reach) is given up.
 _LONGEST_KILL_S = 5.0
 # ray.shutdown takes 1 to 3 s.
@@ -34,10 +32,10 @@ _LONGEST_CLOSE_S = 20.0
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A job in Ray's hands.
+    """A call in Ray's hands.
 
     Args:
-        job: whose call it is.
+        ticket: whose call it is.
         task: reference to its reply.
         start: reference that is ready when the unit has started, None without a deadline.
         since: when that was or, until then, when the call was handed over, on the monotonic clock.
@@ -45,7 +43,7 @@ class _Flight:
         killed: whether it has been killed at its deadline.
     """
 
-    job: Job
+    ticket: Ticket
     task: Any
     start: Any
     since: float
@@ -101,13 +99,11 @@ class RayPool(Closing):
         self._run_unit = self._ray.remote(num_cpus=1, max_retries=0)(run_unit)
         self._starts: Any = None
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._backlog = Backlog()
+        self._backlog = Backlog(cpus)
         self._flights: set[_Flight] = set()
         # What the dispatcher has to do, in order. Ray's callbacks and other threads only ever put it here.
         self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._owner = os.getpid()
-        self._closed = False
         # A daemon, so that the interpreter does not wait for it before it calls close() at its exit.
         self._dispatcher = threading.Thread(
             target=self._dispatch, name="project_fanout ray pool", daemon=True
@@ -129,16 +125,11 @@ class RayPool(Closing):
         Raises:
             PoolClosedError: the pool has been closed, or belongs to another process.
         """
-        job = Job(call, Future(), on_log)
-        with self._lock:
-            if self._closed or os.getpid() != self._owner:
-                raise PoolClosedError(
-                    f"Unit {call.unit_key!r} was handed to a Ray pool that has been closed, or that was made "
-                    "before this process was forked: make a new pool, and submit inside its `with` block."
-                )
-            self._backlog.append(job)
-        self._events.put(self._start_jobs)
-        return job.future
+        check_owner(self._owner, call)
+        ticket = Ticket(call, on_log)
+        self._backlog.append(ticket)
+        self._events.put(self._start_waiting)
+        return ticket.future
 
     def close(self) -> None:
         """Kill what runs, and disconnect from Ray unless somebody else here uses it.
@@ -147,12 +138,8 @@ class RayPool(Closing):
         """
         if os.getpid() != self._owner:
             return
-        with self._lock:
-            self._closed = True
-            waiting = self._backlog.clear()
         atexit.unregister(self.close)
-        for job in waiting:
-            job.future.cancel()
+        self._backlog.close()
         self._events.put(lambda: None)
         if threading.current_thread() is not self._dispatcher:
             self._dispatcher.join(_LONGEST_CLOSE_S)
@@ -161,7 +148,7 @@ class RayPool(Closing):
 
     def _dispatch(self) -> None:
         try:
-            while not self._closed:
+            while not self._backlog.closed:
                 try:
                     self._events.get(timeout=self._patience())()
                 except queue.Empty:
@@ -173,39 +160,32 @@ class RayPool(Closing):
         finally:
             self._clear_up()
 
-    def _start_jobs(self) -> None:
+    def _start_waiting(self) -> None:
         """Hand over as many calls as there are places for."""
-        while len(self._flights) < self._max_workers:
-            with self._lock:
-                job = None if self._closed else self._backlog.take()
-            if job is None:
-                return
-            if not job.claim():
-                self._release(job)
-                continue
+        while len(self._flights) < self._max_workers and (ticket := self._backlog.take()) is not None:
             try:
-                self._start(job)
+                self._start(ticket)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this unit's outcome
-                self._release(job)
+                self._backlog.finish(ticket)
                 problem = f"Ray did not take it: {type(error).__name__}: {error}"
-                job.future.set_result(_crashed(0.0, problem))
+                ticket.future.set_result(crashed(problem))
 
-    def _start(self, job: Job) -> None:
+    def _start(self, ticket: Ticket) -> None:
         number, start = next(self._numbers), None
-        if job.call.timeout_s is not None:
+        if ticket.call.timeout_s is not None:
             if self._starts is None:
                 # It does next to nothing, so it takes no CPU from the units.
                 options = {"num_cpus": 0, "max_concurrency": 1000 + 4 * self._max_workers}
-                self._starts = self._ray.remote(**options)(Starts).remote(_IMPORT_GRACE_S)
+                self._starts = self._ray.remote(**options)(Starts).remote(IMPORT_GRACE_S)
             start = self._starts.wait.remote(number)
         task = self._run_unit.remote(
-            job.call,
+            ticket.call,
             number,
             self._starts if start is not None else None,
-            self._log_level if job.on_log is not None else None,
+            self._log_level if ticket.on_log is not None else None,
             self._max_result_bytes,
         )
-        flight = _Flight(job, task, start, time.monotonic())
+        flight = _Flight(ticket, task, start, time.monotonic())
         self._flights.add(flight)
         task.future().add_done_callback(lambda done: self._events.put(lambda: self._land(flight, done)))
         if start is not None:
@@ -213,9 +193,9 @@ class RayPool(Closing):
 
     def _note_start(self, flight: _Flight) -> None:
         if not flight.killed:
-            assert flight.job.call.timeout_s is not None  # for the type checker
+            assert flight.ticket.call.timeout_s is not None  # for the type checker
             flight.since = time.monotonic()
-            flight.due = flight.since + flight.job.call.timeout_s
+            flight.due = flight.since + flight.ticket.call.timeout_s
 
     def _patience(self) -> float | None:
         due = min((flight.due for flight in self._flights if flight.due is not None), default=None)
@@ -225,7 +205,7 @@ class RayPool(Closing):
         now = time.monotonic()
         for flight in [flight for flight in self._flights if flight.due is not None and flight.due <= now]:
             if flight.killed:
-                self._finish(flight, _timed_out(flight))
+                self._finish(flight, flight.ticket.timed_out(time.monotonic() - flight.since))
             else:
                 self._kill(flight)
                 flight.killed, flight.due = True, now + _LONGEST_KILL_S
@@ -237,43 +217,29 @@ class RayPool(Closing):
         error = done.exception()
         if error is None:
             reply, logs = done.result()
-            self._relay(flight.job, logs)
+            for log in logs:
+                flight.ticket.relay(log)
         elif flight.killed:
-            reply = _timed_out(flight)
+            reply = flight.ticket.timed_out(time.monotonic() - flight.since)
         else:
             problem = " ".join(f"{type(error).__name__}: {error}".split())
-            reply = _crashed(time.monotonic() - flight.since, problem)
+            reply = crashed(problem, time.monotonic() - flight.since)
         self._finish(flight, reply)
 
     def _finish(self, flight: _Flight, reply: UnitReply) -> None:
         self._flights.discard(flight)
-        self._release(flight.job)
-        self._start_jobs()
-        flight.job.future.set_result(reply)
+        self._backlog.finish(flight.ticket)
+        self._start_waiting()
+        flight.ticket.future.set_result(reply)
         if flight.start is not None and reply.status == "crashed":
             # It may have died before it started, and the actor would wait for that for ever.
             self._ray.cancel(flight.start)
-
-    def _release(self, job: Job) -> None:
-        with self._lock:
-            self._backlog.release(job)
-
-    def _relay(self, job: Job, logs: list[UnitLog]) -> None:
-        for log in logs:
-            assert job.on_log is not None  # for the type checker: without it none are collected
-            try:
-                job.on_log(log)
-            except Exception:
-                # The dispatcher serves other runs, too: whoever wants the log must not end it.
-                _logger.exception(
-                    "A log record of unit %r of record %r was not accepted.", log.unit_key, log.record_key
-                )
 
     def _kill(self, flight: _Flight) -> None:
         try:
             self._ray.cancel(flight.task, force=True)
         except Exception:
-            _logger.exception("Ray could not be told to kill unit %r.", flight.job.call.unit_key)
+            _logger.exception("Ray could not be told to kill unit %r.", flight.ticket.call.unit_key)
 
     def _clear_up(self) -> None:
         """Kill what runs, end its futures, and let go of Ray."""
@@ -294,14 +260,4 @@ class RayPool(Closing):
                 session.leave()
         finally:
             for flight in flights:
-                # A future that runs cannot be cancelled any more; its result() raises the same error.
-                flight.job.future.set_exception(CancelledError())
-
-
-def _timed_out(flight: _Flight) -> UnitReply:
-    message = f"it was still running at its deadline of {flight.job.call.timeout_s:g} s and has been killed"
-    return UnitReply("timed_out", time.monotonic() - flight.since, error=UnitError("TimeoutError", message))
-
-
-def _crashed(seconds: float, problem: str) -> UnitReply:
-    return UnitReply("crashed", seconds, error=UnitError("WorkerCrashed", problem))
+                flight.ticket.cancel()

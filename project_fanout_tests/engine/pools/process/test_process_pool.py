@@ -11,14 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from project_fanout.engine import ProcessPool
 from project_fanout.engine.errors import FanoutDefinitionError
-from project_fanout.engine.pools.backlog import Job
+from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import UnitLog
+from project_fanout.engine.pools.ticket import Ticket
 from project_fanout_tests.engine.pools.support import NothingLeft, lives, make_call
 from project_fanout_tests.waiting import wait_until
 
@@ -253,16 +253,16 @@ def test_many_threads_may_submit_at_once(pool: ProcessPool) -> None:
     }
 
 
-class WatchedPool(ProcessPool):
+class WatchedBacklog(Backlog):
     """Notes how many failed workers each call that comes back has been counted for."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
         self.returned: list[int] = []
 
-    def put_back(self, job: Job, *, counted: bool) -> None:
-        self.returned.append(job.returned)
-        super().put_back(job, counted=counted)
+    def put_back(self, ticket: Ticket, *, counted: bool) -> None:
+        self.returned.append(ticket.returned)
+        super().put_back(ticket, counted=counted)
 
 
 def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
@@ -271,7 +271,8 @@ def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
     And without a word against it: a call that three workers failed to start is crashed for good.
     """
     sizes = [0, 0, 0, 400_000_000, *[100_000_000] * 6]
-    with WatchedPool(1, memory_limit_mb=300) as pool:
+    with ProcessPool(1, memory_limit_mb=300) as pool:
+        pool._backlog = backlog = WatchedBacklog(1)
         first = pool.submit(make_call("process_id")).result(20)
         replies = [
             each.result(20) for each in [pool.submit(make_call("want_memory", size)) for size in sizes]
@@ -281,7 +282,7 @@ def test_a_unit_over_the_memory_limit_crashes_its_worker_alone() -> None:
     assert str(replies[3].error) == "MemoryError: (memory_limit_mb of the pool is 300)"
     assert "want_memory" in replies[3].error.traceback
     assert first.result_json != last.result_json
-    assert set(pool.returned) == {0}
+    assert set(backlog.returned) == {0}
 
 
 def test_whatever_comes_of_too_little_memory_names_the_limit() -> None:

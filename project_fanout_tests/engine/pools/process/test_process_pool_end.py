@@ -91,7 +91,7 @@ PARENT = """
         pool.submit(make_call("hang_with_children", f"{sys.argv[1]}/{name}"))
     while len(list(pathlib.Path(sys.argv[1]).glob("???"))) < 2:
         time.sleep(0.01)
-    print(*pool.pids, pool._guard._process.pid, flush=True)
+    print(*pool.pids, pool._reaper._process.pid, flush=True)
     if sys.argv[2] == "wait":
         time.sleep(600)
 """
@@ -117,19 +117,19 @@ def test_nothing_survives_the_process_of_the_pool(tmp_path: Path, end: str) -> N
     wait_until(lambda: not any(map(lives, pids)), f"{pids} are dead", limit_s=5)
 
 
-def test_a_guard_that_is_killed_is_replaced() -> None:
-    """Killing the guard does not leave later workers without one."""
+def test_a_reaper_that_is_killed_is_replaced() -> None:
+    """Killing the reaper does not leave later workers without one."""
     before = NothingLeft()
     with ProcessPool(1) as pool:
         assert pool.submit(make_call("echo")).result(20).status == "succeeded"
-        guard = pool._guard._process
-        assert guard is not None
-        guard.kill()
-        guard.wait(20)
+        reaper = pool._reaper._process
+        assert reaper is not None
+        reaper.kill()
+        reaper.wait(20)
         assert pool.submit(make_call("exit_process", 1)).result(20).status == "crashed"
         assert pool.submit(make_call("echo")).result(20).status == "succeeded"
-        assert pool._guard._process is not guard
-        assert pool._guard._process.poll() is None
+        assert pool._reaper._process is not reaper
+        assert pool._reaper._process.poll() is None
     before.check()
 
 

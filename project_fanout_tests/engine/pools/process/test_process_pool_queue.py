@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from project_fanout.engine import ProcessPool
-from project_fanout.engine.pools.process.board import Board
+from project_fanout.engine.pools.process.start_marks import StartMarks
 from project_fanout_tests.engine.pools.support import make_call
 from project_fanout_tests.waiting import wait_until
 
@@ -56,12 +56,12 @@ def test_a_call_that_both_sides_claim_is_run_once(tmp_path: Path, monkeypatch: p
     """A call taken back in the moment in which its worker reaches for it runs, and only once."""
     recalled = []
 
-    def recall_too_late(board: Board, number: int) -> bool:
-        recalled.append(recall(board, number))
+    def recall_too_late(marks: StartMarks, number: int) -> bool:
+        recalled.append(recall(marks, number))
         return False
 
-    recall = Board.recall
-    monkeypatch.setattr(Board, "recall", recall_too_late)
+    recall = StartMarks.recall
+    monkeypatch.setattr(StartMarks, "recall", recall_too_late)
     started = tmp_path / "started"
     keys = [f"k{index}{'pause' if index in (40, 80) else ''}" for index in range(120)]
     with ProcessPool(2) as pool:

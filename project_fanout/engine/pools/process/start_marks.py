@@ -12,7 +12,7 @@ MOST_CALLS = 16
 _BYTES = mmap.PAGESIZE
 
 
-class Board:
+class StartMarks:
     """Tells exactly, and even after the worker's death, which call it has started.
 
     A call that a worker holds but has not started can so be taken back: it is never run twice and its
@@ -29,9 +29,9 @@ class Board:
 
     @staticmethod
     def create_file() -> int:
-        """Return the descriptor of a new file for one board; it has no name and vanishes when closed."""
+        """Return the descriptor of a new file for one worker; it has no name and vanishes when closed."""
         if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("project_fanout board")
+            fd = os.memfd_create("project_fanout start marks")
         else:
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())

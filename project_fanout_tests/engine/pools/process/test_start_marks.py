@@ -4,13 +4,13 @@ import os
 import random
 import threading
 
-from project_fanout.engine.pools.process.board import Board
+from project_fanout.engine.pools.process.start_marks import StartMarks
 
 
 def test_a_call_is_never_both_run_and_taken_back() -> None:
     """Whenever a call is taken back in time, its worker does not run it, however close the race."""
-    fd = Board.create_file()
-    pool_side, worker_side = Board(fd), Board(fd)
+    fd = StartMarks.create_file()
+    pool_side, worker_side = StartMarks(fd), StartMarks(fd)
     os.close(fd)
     ran: dict[int, bool] = {}
     meet = threading.Barrier(2)
@@ -34,16 +34,16 @@ def test_a_call_is_never_both_run_and_taken_back() -> None:
         meet.wait(20)
     worker.join(20)
     assert not [number for number in calls if ran[number] and taken_back[number]]
-    for board in (pool_side, worker_side):
-        board.close()
+    for marks in (pool_side, worker_side):
+        marks.close()
 
 
 def test_a_call_that_is_not_taken_back_is_run() -> None:
     """Taking one call back leaves those before and after it alone, also when its slot is used again."""
-    fd = Board.create_file()
-    board = Board(fd)
+    fd = StartMarks.create_file()
+    marks = StartMarks(fd)
     os.close(fd)
-    assert board.recall(3)
-    assert [number for number in range(1, 40) if not board.start(number, 0)] == [3]
-    assert not board.recall(39)
-    board.close()
+    assert marks.recall(3)
+    assert [number for number in range(1, 40) if not marks.start(number, 0)] == [3]
+    assert not marks.recall(39)
+    marks.close()

@@ -1,18 +1,16 @@
-"""One place of a `ProcessPool`: a thread, and the worker process that it looks after."""
+"""One slot of a `ProcessPool`: a thread, and the worker process that it looks after."""
 
 import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import CancelledError
-from typing import Any, Protocol
+from typing import Any
 
-from project_fanout.engine.model import UnitError
-from project_fanout.engine.pools.backlog import Job
+from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import UnitLog, UnitReply
 from project_fanout.engine.pools.execute import with_memory_limit
-from project_fanout.engine.pools.process.worker_process import Guard, WorkerProcess, described_exit
+from project_fanout.engine.pools.process.worker_process import Reaper, WorkerProcess, described_exit
+from project_fanout.engine.pools.ticket import Ticket, crashed
 
 _logger = logging.getLogger(__name__)
 
@@ -37,42 +35,24 @@ _LAST_MOMENT_S = 0.2
 _AHEAD_BYTES = 1 << 15
 
 
-class Desk(Protocol):
-    """What a seat needs from its pool."""
-
-    closed: bool
-
-    def next_job(self) -> Job | None:
-        """Wait for a job and return it, None once the pool is closed."""
-
-    def next_jobs_behind(self, last: Job, count: int, max_bytes: int) -> list[Job]:
-        """Return jobs that are to follow *last* on the same worker, without waiting for any."""
-
-    def put_back(self, job: Job, *, counted: bool) -> None:
-        """Take back a job that has not been started; *counted*: as in flight."""
-
-    def finish(self, job: Job, following: Job | None) -> None:
-        """Note that *job* is done, and that *following* has taken its place."""
-
-
-class Seat:
+class WorkerSlot:
     """Takes calls from the pool, has its worker run them, and answers for every one of them.
 
     The worker is started with the first call and replaced, after its death, with the next one.
 
     Args:
-        desk: the pool.
-        guard: kills the worker if this process dies.
+        backlog: the pool's calls.
+        reaper: kills the worker if this process dies.
         settings: what the worker's `main` expects.
     """
 
-    def __init__(self, desk: Desk, guard: Guard, settings: dict[str, Any]) -> None:
-        self._desk = desk
-        self._guard = guard
+    def __init__(self, backlog: Backlog, reaper: Reaper, settings: dict[str, Any]) -> None:
+        self._backlog = backlog
+        self._reaper = reaper
         self._settings = settings
         self._worker: WorkerProcess | None = None
         # In the worker's hands, in order: the call in work and those that are to follow it.
-        self._jobs: deque[Job] = deque()
+        self._tickets: deque[Ticket] = deque()
         self._last_unit_s = math.inf
 
     @property
@@ -83,101 +63,101 @@ class Seat:
 
     def run(self) -> None:
         """Serve the pool until it is closed."""
-        while self._jobs or self._take():
+        while self._tickets or self._take():
             try:
-                if self._jobs[0].number == 0:
-                    self._hand([self._jobs[0]])
-                if self._jobs and self._last_unit_s < _SHORT_UNIT_S:
+                if self._tickets[0].number == 0:
+                    self._send([self._tickets[0]])
+                if self._tickets and self._last_unit_s < _SHORT_UNIT_S:
                     self._take_ahead()
-                self._follow()
+                self._wait()
             except EOFError:
-                self._bury(problem=self._why_alive())
+                self._end_worker(problem=self._why_alive())
             except Exception as error:
                 # A thread of the pool that ended here would take a worker's place with it, unseen.
                 _logger.exception("A worker of the pool is replaced because of an unexpected error.")
-                self._bury(problem=f"{type(error).__name__}: {error}")
-        self._bury()
+                self._end_worker(problem=f"{type(error).__name__}: {error}")
+        self._end_worker()
 
     def _take(self) -> bool:
-        job = self._desk.next_job()
-        if job is not None:
-            self._jobs.append(job)
-        return job is not None
+        ticket = self._backlog.wait()
+        if ticket is not None:
+            self._tickets.append(ticket)
+        return ticket is not None
 
     def _take_ahead(self) -> None:
         # Refilled by the handful: one message, and one turn of the interpreter's lock, for several calls.
         wanted = min(_MOST_AHEAD, math.ceil(_AHEAD_S / max(self._last_unit_s, 0.001)))
-        ahead = len(self._jobs) - 1
+        ahead = len(self._tickets) - 1
         if 2 * ahead > wanted:
             return
-        jobs = self._desk.next_jobs_behind(self._jobs[-1], wanted - ahead, _AHEAD_BYTES)
-        if jobs:
-            self._jobs.extend(jobs)
-            self._hand(jobs)
+        tickets = self._backlog.take_behind(self._tickets[-1], wanted - ahead, _AHEAD_BYTES)
+        if tickets:
+            self._tickets.extend(tickets)
+            self._send(tickets)
 
-    def _hand(self, jobs: list[Job]) -> None:
+    def _send(self, tickets: list[Ticket]) -> None:
         if self._worker is None:
             self._last_unit_s = math.inf
-            self._worker = WorkerProcess(self._guard, self._settings)
+            self._worker = WorkerProcess(self._reaper, self._settings)
         now = time.monotonic()
-        for job in jobs:
-            job.number, job.handed_at = self._worker.next_number(), now
-        calls = [(job.number, job.call, job.on_log is not None) for job in jobs]
+        for ticket in tickets:
+            ticket.number, ticket.handed_at = self._worker.next_number(), now
+        calls = [(ticket.number, ticket.call, ticket.on_log is not None) for ticket in tickets]
         sent = self._worker.hand(calls, _LOOK_EVERY_S)
         while not sent:
-            self._check()
+            self._check_clock()
             if self._worker is None:
                 return
             sent = self._worker.hand_rest(_LOOK_EVERY_S)
 
-    def _follow(self) -> None:
+    def _wait(self) -> None:
         """Wait for the next thing to happen to the worker and see to it."""
-        if self._worker is not None and self._jobs:
-            self._heed(self._worker.receive(self._patience(self._worker)))
-            self._check()
+        if self._worker is not None and self._tickets:
+            self._handle(self._worker.receive(self._patience(self._worker)))
+            self._check_clock()
 
-    def _heed(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
+    def _handle(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
         # A call that was taken back is answered too; mostly it is not in hand any more.
-        if message is None or not self._jobs or message[0] != self._jobs[0].number:
+        if message is None or not self._tickets or message[0] != self._tickets[0].number:
             return
         about = message[1]
         if isinstance(about, UnitLog):
-            self._relay(self._jobs[0].on_log, about)
+            self._tickets[0].relay(about)
         elif about is None:
-            job = self._finish()
-            self._desk.put_back(job, counted=False)
+            ticket = self._finish()
+            self._backlog.put_back(ticket, counted=False)
         else:
             self._last_unit_s = about.seconds
             self._end(about)
             if about.status == "crashed":
                 # It ends itself now, through no fault of the calls that were to follow.
                 self._put_all_back()
-                self._bury()
+                self._end_worker()
 
-    def _check(self) -> None:
+    def _check_clock(self) -> None:
         """Look at the clock: end what is over its deadline, take back what waits behind a long unit."""
-        if self._desk.closed:
-            self._bury()
-        if self._worker is None or not self._jobs:
+        if self._backlog.closed:
+            self._end_worker()
+        if self._worker is None or not self._tickets:
             return
         now = time.monotonic()
         if now > self._deadline(self._worker):
             # Only while the next call has not been started: if it has, the reply to this one is here.
             if self._take_back(self._worker):
-                self._bury(overdue=self._jobs[0])
-        elif len(self._jobs) > 1 and now > self._counts_from(self._worker) + _LONGEST_WAIT_BEHIND_S:
+                self._end_worker(overdue=self._tickets[0])
+        elif len(self._tickets) > 1 and now > self._counts_from(self._worker) + _LONGEST_WAIT_BEHIND_S:
             self._last_unit_s = math.inf
             self._take_back(self._worker)
 
     def _take_back(self, worker: WorkerProcess) -> bool:
         """Take the calls behind the current one back; return False if the worker has already started one."""
-        while len(self._jobs) > 1:
-            if not worker.board.recall(self._jobs[-1].number):
+        while len(self._tickets) > 1:
+            if not worker.marks.recall(self._tickets[-1].number):
                 return False
-            self._desk.put_back(self._jobs.pop(), counted=False)
+            self._backlog.put_back(self._tickets.pop(), counted=False)
         return True
 
-    def _bury(self, overdue: Job | None = None, problem: str = "") -> None:
+    def _end_worker(self, overdue: Ticket | None = None, problem: str = "") -> None:
         """Kill the worker if it lives, and answer for the calls that it had.
 
         Args:
@@ -188,31 +168,28 @@ class Seat:
         started, since = 0, 0.0
         if worker is not None:
             status = worker.kill()
-            self._heed_last_words(worker)
-            started, since = worker.board.started, worker.board.counts_from
+            self._drain(worker)
+            started, since = worker.marks.started, worker.marks.counts_from
             worker.close()
-        in_unit = bool(self._jobs) and 0 < self._jobs[0].number <= started
+        in_unit = bool(self._tickets) and 0 < self._tickets[0].number <= started
         if worker is not None and not problem:
             exit_text = f"worker {worker.pid} died: {described_exit(status, in_unit=in_unit)}"
             problem = with_memory_limit(exit_text, self._settings["memory_limit_mb"])
         if in_unit:
-            job, seconds = self._jobs[0], max(0.0, time.monotonic() - since)
-            if self._desk.closed:
+            ticket, seconds = self._tickets[0], max(0.0, time.monotonic() - since)
+            if self._backlog.closed:
                 self._end(None)
-            elif job is overdue:
-                message = (
-                    f"it was still running at its deadline of {job.call.timeout_s:g} s and has been killed"
-                )
-                self._end(UnitReply("timed_out", seconds, error=UnitError("TimeoutError", message)))
+            elif ticket is overdue:
+                self._end(ticket.timed_out(seconds))
             else:
-                self._end(UnitReply("crashed", seconds, error=UnitError("WorkerCrashed", problem)))
-        elif self._jobs:
-            self._jobs[0].returned += 1
-            if self._jobs[0].returned == _MOST_RETURNS:
+                self._end(crashed(problem, seconds))
+        elif self._tickets:
+            self._tickets[0].returned += 1
+            if self._tickets[0].returned == _MOST_RETURNS:
                 message = (
                     f"{_MOST_RETURNS} workers in turn failed before they could start it; the last: {problem}"
                 )
-                self._end(UnitReply("crashed", 0.0, error=UnitError("WorkerCrashed", message)))
+                self._end(crashed(message))
         self._put_all_back()
 
     def _why_alive(self) -> str:
@@ -222,60 +199,51 @@ class Seat:
         return f"worker {self._worker.pid} closed its connection to the pool, and has been killed for that"
 
     def _put_all_back(self) -> None:
-        while self._jobs:
-            if self._desk.closed:
+        while self._tickets:
+            if self._backlog.closed:
                 self._end(None)
             else:
-                job = self._jobs.pop()
-                self._desk.put_back(job, counted=not self._jobs)
+                ticket = self._tickets.pop()
+                self._backlog.put_back(ticket, counted=not self._tickets)
 
-    def _heed_last_words(self, worker: WorkerProcess) -> None:
+    def _drain(self, worker: WorkerProcess) -> None:
         # It may have replied in the moment in which it was killed.
         try:
             while (message := worker.receive(0)) is not None:
-                self._heed(message)
+                self._handle(message)
         except (EOFError, ValueError):
             pass
 
     def _end(self, reply: UnitReply | None) -> None:
         """End the first call in hand with *reply*, or as cancelled."""
-        job = self._finish()
+        ticket = self._finish()
         if reply is None:
-            # A future that runs cannot be cancelled any more; its result() raises the same error.
-            job.future.set_exception(CancelledError())
+            ticket.cancel()
         else:
-            job.future.set_result(reply)
+            ticket.future.set_result(reply)
 
-    def _finish(self) -> Job:
+    def _finish(self) -> Ticket:
         """Take the first call out of hand; the next one is in work now."""
-        job = self._jobs.popleft()
-        self._desk.finish(job, self._jobs[0] if self._jobs else None)
-        return job
-
-    def _relay(self, on_log: Callable[[UnitLog], None] | None, log: UnitLog) -> None:
-        if on_log is None:
-            return
-        try:
-            on_log(log)
-        except Exception:
-            _logger.exception(
-                "A log record of unit %r of record %r was not accepted.", log.unit_key, log.record_key
-            )
+        ticket = self._tickets.popleft()
+        self._backlog.finish(ticket, self._tickets[0] if self._tickets else None)
+        return ticket
 
     def _counts_from(self, worker: WorkerProcess) -> float:
         """Return the time from which the deadline of the first call in hand counts."""
-        if not self._jobs:
+        if not self._tickets:
             return math.inf
-        current = self._jobs[0]
-        if current.number and worker.board.started == current.number:
-            return worker.board.counts_from
-        return current.handed_at + (_LONGEST_PICKUP_S if worker.board.ready else _LONGEST_START_S)
+        current = self._tickets[0]
+        if current.number and worker.marks.started == current.number:
+            return worker.marks.counts_from
+        return current.handed_at + (_LONGEST_PICKUP_S if worker.marks.ready else _LONGEST_START_S)
 
     def _deadline(self, worker: WorkerProcess) -> float:
-        timeout_s = self._jobs[0].call.timeout_s
-        if worker.board.started == self._jobs[0].number and timeout_s is None:
+        timeout_s = self._tickets[0].call.timeout_s
+        if worker.marks.started == self._tickets[0].number and timeout_s is None:
             return math.inf
         return self._counts_from(worker) + (timeout_s or 0.0)
 
     def _patience(self, worker: WorkerProcess) -> float:
-        return min(_LOOK_EVERY_S, self._deadline(worker) - time.monotonic()) if self._jobs else _LOOK_EVERY_S
+        return (
+            min(_LOOK_EVERY_S, self._deadline(worker) - time.monotonic()) if self._tickets else _LOOK_EVERY_S
+        )
