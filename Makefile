@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test lint format bench clean home
+.PHONY: help demo dev test lint format tables bench clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ lint: $(STAMP) ## check format, style, which part imports which, and types
 format: $(STAMP) ## rewrite the code in the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix-only --quiet .
+
+tables: $(STAMP) ## renew the tables of settings in README and docs
+	@$(BIN)/python -m project_fanout_tests.settings_tables
 
 bench: $(STAMP) ## run the benchmarks and print their tables
 	@set -- benchmarks/bench_*.py; [ -e "$$1" ] || { echo "benchmarks/ holds no bench_*.py"; exit 1; }; \

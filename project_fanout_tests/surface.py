@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_origin
 
 import dagster as dg
 
@@ -61,7 +61,14 @@ def _signature(thing: Any) -> str:
         return f": {type(thing).__name__}"
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return f"({', '.join(base.__name__ for base in thing.__bases__)})"
-    text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", str(inspect.signature(thing)))
+    signature = inspect.signature(thing)
+    bare = [
+        parameter.replace(annotation=getattr(parameter.annotation, "__origin__", parameter.annotation))
+        if get_origin(parameter.annotation) is Annotated
+        else parameter
+        for parameter in signature.parameters.values()
+    ]
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"\1", str(signature.replace(parameters=bare)))
     # Where a type is defined is no promise.
     return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Za-z_])", "", text)
 

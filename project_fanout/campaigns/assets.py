@@ -2,9 +2,8 @@
 
 import base64
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -21,6 +20,7 @@ from project_fanout.forks import assets as forks
 from project_fanout.forks.request_asset import build_request_asset
 from project_fanout.orchestration import build_fanout_asset
 from project_fanout.orchestration.markdown_table import markdown_table
+from project_fanout.orchestration.settings import resource_of
 
 GROUP = "campaigns"
 #: Key of the resource that says which server takes the mail.
@@ -66,50 +66,7 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
     return dg.MaterializeResult(value=found, metadata=metadata)
 
 
-class MailServerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
-    """The SMTP server of campaigns; without a host mail is kept in a Maildir on this machine."""
-
-    host: str | None = Field(
-        default=None, description="Name of the server. Mail goes there only in runs with `deliver: true`."
-    )
-    port: int | None = Field(
-        default=None,
-        ge=1,
-        le=65535,
-        description="Default: the usual one, 587 with starttls, 465 with tls, 25 with none.",
-    )
-    security: Literal["starttls", "tls", "none"] = Field(
-        default="starttls",
-        description="starttls: encrypted after the greeting. tls: from the first byte. none: not at all.",
-    )
-    username: str | None = Field(default=None, description="Name to log in with. Default: no login.")
-    password_variable: str | None = Field(
-        default=None,
-        description="Name of the environment variable with the password; workers read it when they connect.",
-    )
-    max_per_second: float | None = Field(
-        default=None,
-        gt=0,
-        description="Most messages a second, of all workers and runs that share output_dir. Default: no limit.",
-    )
-    timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for an answer.")
-    retry_for_s: float = Field(
-        default=60.0,
-        ge=0,
-        description="Seconds for which a server is waited for that cannot be reached or takes no mail at all.",
-    )
-    deferred_for_s: float = Field(
-        default=2.0,
-        ge=0,
-        description="Seconds for which a recipient whom the server defers is tried again, after the others of the "
-        "batch; a worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
-    )
-
-    def for_units(self) -> MailServer:
-        """Return the settings as the stage takes them."""
-        return MailServer(**{each.name: getattr(self, each.name) for each in fields(MailServer)})
-
-
+MailServerResource = resource_of(MailServer, __name__)
 _MAIL_SERVER = MailServerResource()
 
 

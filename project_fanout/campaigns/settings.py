@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Gt, Le
 
 from project_fanout.campaigns.errors import CampaignError
 
-Security = Literal["none", "starttls", "tls"]
+Security = Literal["starttls", "tls", "none"]
 
 _PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 
@@ -42,33 +44,46 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class MailServer:
-    """The SMTP server that mail is handed to.
+    """The SMTP server of campaigns; without a host mail is kept in a Maildir on this machine."""
 
-    Args:
-        host: its name; None for the sink on this machine, which keeps all mail in a Maildir.
-        port: its port; None for the usual one: 587 with starttls, 465 with tls, 25 with none.
-        security: starttls: encrypted after the greeting; tls: from the first byte; none: not at all. A
-            certificate is checked against this machine's authorities and *host*.
-        username: the name to log in with; None for no login.
-        password_variable: name of the environment variable that holds the password. Each worker reads
-            it when it connects: the password itself is in no run config and no log.
-        max_per_second: most messages a second, of all workers and runs on this machine that share
-            *output_dir*; None for no limit.
-        timeout_s: seconds to wait for an answer.
-        retry_for_s: seconds for which a server is waited for that is away or takes no mail at all.
-        deferred_for_s: seconds for which a recipient whom the server defers is tried again, after the
-            others of the batch; the worker does nothing else meanwhile.
-    """
-
-    host: str | None = None
-    port: int | None = None
-    security: Security = "starttls"
-    username: str | None = None
-    password_variable: str | None = None
-    max_per_second: float | None = None
-    timeout_s: float = 30.0
-    retry_for_s: float = 60.0
-    deferred_for_s: float = 2.0
+    host: Annotated[
+        str | None,
+        "Name of the server. Mail goes there only in runs with `deliver: true`. Default: the sink on this machine.",
+    ] = None
+    port: Annotated[
+        int | None,
+        "Port of the server. Default: 587 with starttls, 465 with tls, 25 with none.",
+        Ge(1),
+        Le(65535),
+    ] = None
+    security: Annotated[
+        Security,
+        "starttls: encrypted after the greeting. tls: from the first byte. none: not at all. A certificate is "
+        "checked against this machine's authorities and host.",
+    ] = "starttls"
+    username: Annotated[str | None, "Name to log in with. Default: no login."] = None
+    password_variable: Annotated[
+        str | None,
+        "Name of the environment variable with the password. Each worker reads it when it connects: the password "
+        "itself is in no run config and no log.",
+    ] = None
+    max_per_second: Annotated[
+        float | None,
+        "Most messages a second, of all workers and runs on this machine that share output_dir. Default: no limit.",
+        Gt(0),
+    ] = None
+    timeout_s: Annotated[float, "Seconds to wait for an answer.", Gt(0)] = 30.0
+    retry_for_s: Annotated[
+        float,
+        "Seconds for which a server is waited for that cannot be reached or takes no mail at all.",
+        Ge(0),
+    ] = 60.0
+    deferred_for_s: Annotated[
+        float,
+        "Seconds for which a recipient whom the server defers is tried again, after the others of the batch; a "
+        "worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
+        Ge(0),
+    ] = 2.0
 
     @property
     def resolved_port(self) -> int:

@@ -1,17 +1,15 @@
-"""What the annotations of a function's parameters say, also in words.
+"""What annotations say of params and settings, also in words.
 
-Needs pydantic, as `params` does.
+Every pool worker imports this with `settings`, so bounds are known by their attributes and not by their types: a
+worker has no use for annotated_types, which takes a fifth as long to import as the whole engine, or for pydantic.
 """
 
 import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_args, get_origin
-
-import annotated_types
-from pydantic.fields import FieldInfo
 
 from project_fanout.engine.errors import FanoutDefinitionError
 
@@ -37,7 +35,7 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
     behind = function_behind(function)
     parameters = types.SimpleNamespace(
         __annotations__={
-            name: each for name, each in getattr(behind, "__annotations__", {}).items() if name != "return"
+            name: kind for name, kind in getattr(behind, "__annotations__", {}).items() if name != "return"
         },
         __type_params__=getattr(behind, "__type_params__", ()),
     )
@@ -54,8 +52,7 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 def optional(annotation: Any) -> Any:
     """Return *annotation* with None accepted too: `width: int = None` says so by its default."""
     if get_origin(annotation) is Annotated:
-        inner, *metadata = get_args(annotation)
-        parts = (optional(inner), *metadata)
+        parts = (optional(plain_type(annotation)), *_metadata(annotation))
         return Annotated[parts]
     if is_union(annotation) and type(None) in get_args(annotation):
         return annotation
@@ -67,65 +64,88 @@ def is_union(annotation: Any) -> bool:
     return get_origin(annotation) in (typing.Union, types.UnionType)
 
 
+def without_none(annotation: Any) -> Any:
+    """Return what *annotation* accepts beside None, which is one of its types."""
+    others = tuple(kind for kind in get_args(annotation) if kind is not type(None))
+    return typing.Union[others]  # noqa: UP007  # any number of them
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return the type in an `Annotated[...]`, and any other type as it is."""
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def accepted_words(annotation: Any) -> str:
+    """Return type and bounds as messages, the Launchpad and the docs name them, e.g. "int, 1 to 100"."""
+    return ", ".join([type_in_words(annotation), *_bounds_in_words(annotation)])
+
+
 def type_in_words(annotation: Any) -> str:
     """Return the type as a message names it, without its bounds, e.g. "list[int]"."""
-    if get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) is typing.Literal:
-        return "one of " + ", ".join(map(repr, get_args(annotation)))
+    annotation = plain_type(annotation)
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(repr, inner))
     if is_union(annotation):
-        return " | ".join(
-            "None" if each is type(None) else type_in_words(each) for each in get_args(annotation)
-        )
-    origin = get_origin(annotation)
+        return " | ".join("None" if kind is type(None) else type_in_words(kind) for kind in inner)
     if origin in (list, tuple, set, frozenset, dict):
-        return f"{origin.__name__}[{', '.join(map(_item_type_name, get_args(annotation)))}]"
-    if isinstance(annotation, type) and not get_args(annotation):
+        return f"{origin.__name__}[{', '.join(map(_item_in_words, inner))}]"
+    if isinstance(annotation, type) and not inner:
         return annotation.__name__
     return str(annotation).replace("typing.", "")
 
 
-def _item_type_name(annotation: Any) -> str:
+def description_of(annotation: Any) -> str:
+    """Return the text in an `Annotated[...]`, "" where there is none."""
+    for metadata in _metadata(annotation):
+        text = metadata if isinstance(metadata, str) else getattr(metadata, "description", None)
+        if text:
+            return str(text)
+    return ""
+
+
+def _item_in_words(annotation: Any) -> str:
     if annotation is Ellipsis:
         return "..."
-    bounds = ", ".join(bounds_in_words(annotation))
+    bounds = ", ".join(_bounds_in_words(annotation))
     return f"{type_in_words(annotation)} ({bounds})" if bounds else type_in_words(annotation)
+
+
+def _bounds_in_words(annotation: Any) -> list[str]:
+    bounds = {
+        name: getattr(bound, name)
+        for metadata in _metadata(annotation)
+        for bound in _single(metadata)
+        for name in _WORDING
+        if getattr(bound, name, None) is not None
+    }
+    if "ge" in bounds and "le" in bounds:
+        bounds = {"range": f"{bounds.pop('ge')} to {bounds.pop('le')}", **bounds}
+    return [_WORDING[name].format(value) for name, value in bounds.items()]
 
 
 def _metadata(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
 
 
-def description_of(annotation: Any) -> str:
-    """Return the text in an `Annotated[...]`, "" where there is none."""
-    for each in _metadata(annotation):
-        if isinstance(each, str):
-            return each
-        if isinstance(each, FieldInfo) and each.description:
-            return each.description
-    return ""
+def _single(metadata: Any) -> Iterator[Any]:
+    """Yield the bounds in *metadata*, which is one, several in one (`Interval`, `Len`), or a pydantic `Field`."""
+    grouped = getattr(metadata, "__is_annotated_types_grouped_metadata__", False)
+    parts = metadata if grouped else getattr(metadata, "metadata", None)
+    if parts is None:
+        yield metadata
+    else:
+        for part in parts:
+            yield from _single(part)
 
 
-def bounds_in_words(annotation: Any) -> list[str]:
-    """Return the bounds in an `Annotated[...]`, e.g. ["1 or more", "9 or less"]."""
-    constraints: list[Any] = []
-    for each in _metadata(annotation):
-        constraints.extend(each.metadata if isinstance(each, FieldInfo) else [each])
-    return [words for each in constraints for words in _words(each)]
-
-
-def _words(constraint: Any) -> list[str]:
-    if isinstance(constraint, annotated_types.GroupedMetadata):
-        return [words for each in constraint for words in _words(each)]
-    return [wording.format(constraint) for kind, wording in _WORDING.items() if isinstance(constraint, kind)]
-
-
-_WORDING: dict[Any, str] = {
-    annotated_types.Ge: "{0.ge} or more",
-    annotated_types.Gt: "more than {0.gt}",
-    annotated_types.Le: "{0.le} or less",
-    annotated_types.Lt: "less than {0.lt}",
-    annotated_types.MinLen: "at least {0.min_length} long",
-    annotated_types.MaxLen: "at most {0.max_length} long",
-    annotated_types.MultipleOf: "a multiple of {0.multiple_of}",
+_WORDING = {
+    "range": "{}",
+    "ge": "{} or more",
+    "gt": "more than {}",
+    "le": "{} or less",
+    "lt": "less than {}",
+    "min_length": "at least {} long",
+    "max_length": "at most {} long",
+    "multiple_of": "a multiple of {}",
 }

@@ -16,9 +16,8 @@ from typing import Any
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
 from project_fanout.engine.annotations import (
+    accepted_words,
     annotations_of,
-    bounds_in_words,
-    description_of,
     function_behind,
     optional,
     type_in_words,
@@ -39,14 +38,12 @@ class Param:
         name: its name, the same in every function that takes it.
         annotation: its type; `Any` where it has none.
         default: its default, `REQUIRED` where it has none.
-        description: the text in its `Annotated[...]`, "" where there is none.
         taken_by: names of the functions that take it.
     """
 
     name: str
     annotation: Any
     default: Any
-    description: str
     taken_by: tuple[str, ...]
 
     @property
@@ -56,7 +53,7 @@ class Param:
     @property
     def accepted(self) -> str:
         """Type and bounds in words, e.g. "int, 1 or more"."""
-        return ", ".join([type_in_words(self.annotation), *bounds_in_words(self.annotation)])
+        return accepted_words(self.annotation)
 
     def coerce(self, value: object) -> Any:
         """Return *value* as this param's type: "123" for an int is 123.
@@ -65,7 +62,7 @@ class Param:
             InvalidParamsError: it is not of that type; names param, value and what is accepted.
         """
         try:
-            coerced = self._adapter.validate_python(value)
+            coerced = self.adapter.validate_python(value)
         except ValidationError as error:
             reasons = "; ".join(
                 f"{'.'.join(map(str, each['loc']))}: {each['msg']}" if each["loc"] else each["msg"]
@@ -74,7 +71,7 @@ class Param:
             raise InvalidParamsError(
                 f"{self.name} is {value!r}, accepted: {self.accepted} ({reasons})"
             ) from None
-        if merged := _merged_keys(self._adapter.dump_python(coerced, warnings=False)):
+        if merged := _merged_keys(self.adapter.dump_python(coerced, warnings=False)):
             raise InvalidParamsError(
                 f"{self.name} is {value!r}, accepted: {self.accepted}, whose keys differ as text, since run config "
                 f"holds them as text ({merged[0]!r} and {merged[1]!r} do not)"
@@ -83,7 +80,7 @@ class Param:
 
     def to_json(self, value: object) -> Any:
         """Return *value*, which is of this param's type, as JSON, for the run config."""
-        return self._adapter.dump_python(_in_order(value), mode="json", warnings=False)
+        return self.adapter.dump_python(_in_order(value), mode="json", warnings=False)
 
     def is_default(self, value: object) -> bool:
         """Tell whether *value* is what the run config shows as this param's default."""
@@ -91,7 +88,7 @@ class Param:
         return json.dumps(value, default=repr) == json.dumps(shown)
 
     @cached_property
-    def _adapter(self) -> TypeAdapter[Any]:
+    def adapter(self) -> TypeAdapter[Any]:
         return TypeAdapter(self.annotation)
 
 
@@ -130,10 +127,10 @@ class Params:
         if unknown := [name for name in settings if name not in self._by_name]:
             raise FanoutDefinitionError(f"params sets {', '.join(map(repr, unknown))}, {self._takes()}.")
         for name, value in settings.items():
-            self._by_name[name] = _with_default(self._by_name[name], value)
+            self._by_name[name] = replace(self._by_name[name], default=value)
         for param in self._by_name.values():
             if not param.required:
-                self._by_name[param.name] = _with_default(param, _checked_default(param))
+                self._by_name[param.name] = replace(param, default=_checked_default(param))
 
     def __iter__(self) -> typing.Iterator[Param]:
         return iter(self._by_name.values())
@@ -192,11 +189,7 @@ class Params:
                 f"it differently ({_differently(known, found)}): one value goes to both, "
                 "so give them the same type and default, or different names."
             )
-        self._by_name[found.name] = replace(
-            known,
-            description=known.description or found.description,
-            taken_by=known.taken_by + found.taken_by,
-        )
+        self._by_name[found.name] = replace(known, taken_by=known.taken_by + found.taken_by)
 
     def _takes(self) -> str:
         return (
@@ -247,25 +240,18 @@ def _params_of(function: Callable[..., Any], left_out: frozenset[str]) -> list[P
             annotation = hints.get(parameter.name, Any)
             if parameter.default is None:
                 annotation = optional(annotation)
+            param = Param(parameter.name, annotation, parameter.default, (behind.__name__,))
             try:
-                adapter = TypeAdapter(annotation)
-                if parameter.default is not REQUIRED:
-                    adapter.dump_python(parameter.default, mode="json", warnings=False)
+                adapter = param.adapter
+                if not param.required:
+                    adapter.dump_python(param.default, mode="json", warnings=False)
             except (PydanticUserError, ValueError) as error:
-                shown = _shown(parameter.name, type_in_words(annotation), parameter.default)
+                shown = _shown(param.name, type_in_words(annotation), param.default)
                 raise FanoutDefinitionError(
                     f"{behind.__qualname__} takes {shown}, which run config cannot hold; use text, "
                     f"numbers, booleans, lists, dicts or dataclasses ({str(error).splitlines()[0].rstrip('.')})."
                 ) from None
-            found.append(
-                Param(
-                    parameter.name,
-                    annotation,
-                    parameter.default,
-                    description_of(annotation),
-                    (behind.__name__,),
-                )
-            )
+            found.append(param)
     return found
 
 
@@ -274,10 +260,6 @@ def _checked_default(param: Param) -> Any:
         return param.coerce(param.default)
     except InvalidParamsError as error:
         raise FanoutDefinitionError(f"The default of {', '.join(param.taken_by)}: {error}.") from None
-
-
-def _with_default(param: Param, default: Any) -> Param:
-    return replace(param, default=default)
 
 
 def _same(one: object, other: object) -> bool:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from project_fanout.forks.actions import Action
 from project_fanout.forks.consume import consume, each_value
@@ -20,6 +19,7 @@ from project_fanout.forks.image_tasks import (
     verify_picture,
 )
 from project_fanout.orchestration import build_fanout_asset
+from project_fanout.orchestration.settings import resource_of
 
 FORKS = "forks"
 EXTRA_KWARGS = "extra_kwargs"
@@ -27,21 +27,7 @@ EXTRA_KWARGS = "extra_kwargs"
 REMOTE_FILES = "remote_files"
 
 
-class RemoteFilesResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
-    """Which files image tasks may fetch over http and https; by default none."""
-
-    allowed_hosts: list[str] = Field(
-        default=[],
-        description="Hosts to fetch from: `host` for the scheme's own port, `host:port` for another.",
-    )
-    max_bytes: int = Field(default=RemoteFiles.max_bytes, ge=1, description="Size of the largest file.")
-    timeout_s: float = Field(default=RemoteFiles.timeout_s, gt=0, description="Seconds for all of one file.")
-
-    def for_units(self) -> RemoteFiles:
-        """Return the limits as the stages take them."""
-        return RemoteFiles(tuple(self.allowed_hosts), self.max_bytes, self.timeout_s)
-
-
+RemoteFilesResource = resource_of(RemoteFiles, __name__)
 RESOURCES = {REMOTE_FILES: RemoteFilesResource()}
 ACTIONS: list[Action | Callable[..., Any]] = [
     image_convert_resize,

@@ -11,9 +11,10 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 from urllib.parse import SplitResult, quote, urlsplit
 
+from annotated_types import Ge, Gt
 from typing_extensions import Self
 
 from project_fanout.engine.errors import FanoutError
@@ -31,18 +32,14 @@ class FileLocationError(FanoutError):
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """What may be fetched over http and https.
+    """Which files image tasks may fetch over http and https; by default none."""
 
-    Args:
-        allowed_hosts: host names; `host` stands for the scheme's own port, `host:port` for another. By
-            default none is allowed.
-        max_bytes: size of the largest file.
-        timeout_s: seconds for all of one file.
-    """
-
-    allowed_hosts: tuple[str, ...] = ()
-    max_bytes: int = 50 * 1024 * 1024
-    timeout_s: float = 30.0
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        "Hosts to fetch from: `host` for the scheme's own port, `host:port` for another.",
+    ] = ()
+    max_bytes: Annotated[int, "Size of the largest file.", Ge(1)] = 50 * 1024 * 1024
+    timeout_s: Annotated[float, "Seconds for all of one file.", Gt(0)] = 30.0
 
     def allows(self, parts: SplitResult) -> bool:
         """Tell whether the host and port of a URL are among the allowed."""

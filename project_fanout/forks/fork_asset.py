@@ -25,7 +25,7 @@ from project_fanout.orchestration.asset import asset_key, define_asset, upstream
 from project_fanout.orchestration.collect import log_first_traceback
 from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
-from project_fanout.orchestration.run_config import Settings
+from project_fanout.orchestration.run_config import RunSettings
 
 _SHOWN = 50  # rows of the table of tasks in the metadata
 
@@ -37,7 +37,7 @@ class ForkOps(FanoutOps):
     run_config: ForkRunConfig
 
     def find_records(
-        self, context: dg.OpExecutionContext, settings: Settings, ins: Mapping[str, Any]
+        self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
     ) -> Iterable[Record]:
         """Call the tasks function and read what it returned, as a whole."""
         request: Any = super().find_records(context, settings, ins)

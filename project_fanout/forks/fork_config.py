@@ -11,7 +11,7 @@ from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.forks.actions import Actions
 from project_fanout.forks.request import InvalidForkError, read_fork
-from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, RunSettings
 
 #: Run config beside that of the tasks function.
 SHARED, POLICY = "params", "policy"
@@ -76,31 +76,22 @@ class ForkRunConfig(RunConfig):
             POLICY: self.policy_field(leave_out=_NOT_FOR_FORKS),
         }
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse run config that `read` would refuse, and a fork that cannot be started.
+    def _read(self, config: Mapping[str, Any]) -> RunSettings:
+        """Return the settings, with the shared inputs as the param `params`; refuse a fork that cannot be started."""
+        own = super()._read(config)
+        settings = RunSettings({**own.params, SHARED: config.get(SHARED, {})}, own.policy)
+        # Another function may be slow, or need what other assets hold: its step calls it.
+        if self.tasks is as_given:
+            try:
+                self.records(own.params, settings)
+            except InvalidForkError as error:
+                raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+        return settings
 
-        Raises:
-            InvalidRunConfigError: names every problem.
-        """
-        values, policy = self.read(config)
-        if self.tasks is not as_given:
-            return  # it may be slow, or need what other assets hold: its step calls it
-        try:
-            self.records(values, Settings(values, policy))
-        except InvalidForkError as error:
-            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+    def _params_in(self, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        return "config", {name: value for name, value in config.items() if name not in (SHARED, POLICY)}
 
-    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
-        """Return the values of the tasks function's params, the shared inputs as `params`, and the policy.
-
-        Raises:
-            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
-        """
-        own = {name: value for name, value in config.items() if name not in (SHARED, POLICY)}
-        values, policy = self.read_parts(own, config.get(POLICY, {}), "config")
-        return {**values, SHARED: config.get(SHARED, {})}, policy
-
-    def records(self, request: Mapping[str, Any], settings: Settings) -> tuple[Record, ...]:
+    def records(self, request: Mapping[str, Any], settings: RunSettings) -> tuple[Record, ...]:
         """Return the records of *request*.
 
         Raises:

@@ -15,7 +15,7 @@ from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
 from project_fanout.orchestration.asset import asset_key, define_asset
 from project_fanout.orchestration.ops import FanoutOps
-from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, Settings
+from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, RunSettings
 
 _POLICY = "policy"
 
@@ -65,28 +65,19 @@ class RequestRunConfig(RunConfig):
         """Return the Dagster config schema."""
         return {**self.param_fields(), _POLICY: self.policy_field()}
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse run config that `read` would refuse, and a request that cannot be started.
-
-        Raises:
-            InvalidRunConfigError: names every problem.
-        """
-        values, policy = self.read(config)
+    def _read(self, config: Mapping[str, Any]) -> RunSettings:
+        """Return the settings, whose params are the fields of the request; refuse one that cannot be started."""
+        settings = super()._read(config)
         try:
-            self.records(Settings(values, policy))
+            self.records(settings)
         except InvalidRequestError as error:
             raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+        return settings
 
-    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
-        """Return the fields of the request and the policy.
+    def _params_in(self, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        return "config", {name: value for name, value in config.items() if name != _POLICY}
 
-        Raises:
-            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
-        """
-        own = {name: value for name, value in config.items() if name != _POLICY}
-        return self.read_parts(own, config.get(_POLICY, {}), "config")
-
-    def records(self, settings: Settings) -> Iterator[Record]:
+    def records(self, settings: RunSettings) -> Iterator[Record]:
         """Check the request and return an iterator over a record per task.
 
         Raises:
@@ -104,7 +95,7 @@ class RequestOps(FanoutOps):
     def find_records(
         self,
         context: dg.OpExecutionContext,  # noqa: ARG002  # what others need of a step
-        settings: Settings,
+        settings: RunSettings,
         ins: Mapping[str, Any],  # noqa: ARG002  # a request has no upstream assets
     ) -> Iterable[Record]:
         """Return the tasks of the request."""

@@ -1,11 +1,13 @@
-"""Every name of Dagster's internals that the executor and the event log use, and no other.
+"""Every name of Dagster's internals that the executor, the event log and the Launchpad's types use, and no other.
 
 Dagster has no public way to run steps in threads, to start a mapped step before its producer has
-ended, or to keep a connection of its event log open. These names can move in any minor release, so
-setup.cfg pins the minor version, this module is the only one that may import `dagster._core`, and
-`test_executor_internals.py` says by name what has moved. Checked against 1.13.
+ended, to keep a connection of its event log open, or to name a config type of one's own. These names
+can move in any minor release, so setup.cfg pins the minor version, this module is the only one that
+may import `dagster._core`, and `test_executor_internals.py` says by name what has moved. Checked
+against 1.13.
 """
 
+from dagster._config.config_type import ConfigType, ConfigTypeKind
 from dagster._config.pythonic_config import IAttachDifferentObjectToOpContext
 from dagster._core.definitions.scoped_resources_builder import ScopedResourcesBuilder
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -78,6 +80,8 @@ __all__ = [
     "CapturedLogContext",
     "ComputeIOType",
     "ComputeLogManager",
+    "ConfigType",
+    "ConfigTypeKind",
     "DagsterEvent",
     "DagsterExecutionInterruptedError",
     "DagsterLogManager",

@@ -1,5 +1,6 @@
 """The ops of one fan-out asset, and the graph that they make."""
 
+import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from project_fanout.orchestration.intermediates import (
 from project_fanout.orchestration.keys import batch_mapping_key, op_name
 from project_fanout.orchestration.report import log_step, outcome_frame, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
-from project_fanout.orchestration.run_config import RunConfig, Settings
+from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.stage_steps import Batch, StageSteps
 
 # What is in the graph beside the ops of the stages.
@@ -123,7 +124,7 @@ class FanoutOps:
 
         The step of a record that carries a plan needs none.
         """
-        self.run_config.check(config)
+        self.run_config.read(config, anew=True)
         stage_ops = {name: {"config": config if self.stages else {}} for name in self._stage_op_names()}
         return {
             "trigger_records": {"config": config},
@@ -154,10 +155,11 @@ class FanoutOps:
         return names
 
     def find_records(
-        self, context: dg.OpExecutionContext, settings: Settings, ins: Mapping[str, Any]
+        self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
     ) -> Iterable[Record]:
         """Call the records function with upstream assets, params, and the partition if it asks for it."""
-        given = {**settings.params, **ins}
+        # A copy, because all steps of this process share the settings, and the function may change a list of its.
+        given = {**copy.deepcopy(dict(settings.params)), **ins}
         if PARTITION_KEY in inspect.signature(self.records).parameters:
             given[PARTITION_KEY] = context.partition_key
         arguments = _arguments(self.records, given)
@@ -182,7 +184,7 @@ class FanoutOps:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             self._check_partition(context)
             context.resources.ledger.open()
-            settings = self.run_config.settings(context.op_config)
+            settings = self.run_config.read(context.op_config)
             found = checked_records(self.find_records(context, settings, ins), settings.policy)
             entries: list[ManifestEntry] = []
             for batch in in_batches(found, settings.policy.records_per_step):
@@ -250,7 +252,7 @@ class FanoutOps:
 
     def _collect_op(self) -> Any:
         def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:
-            settings = self.run_config.settings(context.op_config)
+            settings = self.run_config.read(context.op_config)
             records = self._account_for(context, manifest, outcomes)
             if not records and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
@@ -275,7 +277,7 @@ class FanoutOps:
         @dg.success_hook(name=f"{self.name}__tidy_up", required_resource_keys={LEDGER, self._step_io})
         def tidy_up(context: dg.HookContext) -> None:
             # Without a ledger the outputs are the only copy of the outcomes.
-            _, policy = self.run_config.read(context.op_config)
+            policy = self.run_config.read(context.op_config).policy
             if not policy.keep_intermediates and context.resources.ledger.ledger is not None:
                 removed = remove_intermediates(context, self._step_io)
                 context.log.debug("%s step outputs that are no longer needed have been removed.", removed)

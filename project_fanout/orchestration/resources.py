@@ -2,18 +2,21 @@
 
 import os
 import threading
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.ledger import LEDGER_URL, Ledger, default_ledger_url
 from project_fanout.engine.pools.calls import UnitPool
 from project_fanout.engine.pools.inline import InlinePool
-from project_fanout.engine.pools.process.pool import LEAST_PRIORITY, NICENESS, ProcessPool
+from project_fanout.engine.pools.process.pool import ProcessPool
 from project_fanout.engine.pools.ray import RayPool
+from project_fanout.engine.pools.settings import MaxWorkers, MemoryLimit, Niceness, RayAddress
+from project_fanout.engine.settings import Bounds
 from project_fanout.engine.tally import Tally
+from project_fanout.orchestration.settings import DeclaredResource
 from project_fanout.orchestration.step_process import end_with_the_run
 
 #: Under this key fan-out assets look for their pool; without a resource of that name they make their own.
@@ -22,42 +25,22 @@ UNIT_POOL = "unit_pool"
 LEDGER = "ledger"
 
 
-class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
+class UnitPoolResource(DeclaredResource):
     """The pool that all fan-out assets of a run share, under the resource key `unit_pool`.
 
     Its workers start with the first unit and end with the run. Under `multiprocess_executor` each
     step is a process and has a pool of its own, because processes cannot share one.
     """
 
-    kind: Literal["process", "inline", "ray"] = Field(
-        default="process",
-        description="process: units run in worker processes. inline: in the thread of their step. "
-        "ray: on a Ray cluster (pip install 'project_fanout[ray]').",
-    )
-    max_workers: int | None = Field(
-        default=None,
-        ge=1,
-        description="Worker processes, 1 or more. Default: the CPUs that this process may use, "
-        "or those of the Ray cluster that is joined.",
-    )
-    memory_limit_mb: int | None = Field(
-        default=None,
-        ge=1,
-        description="MiB of memory that one worker may use; a unit that wants more has crashed. "
-        "Default: no limit. For kind process.",
-    )
-    niceness: int | None = Field(
-        default=None,
-        ge=0,
-        le=LEAST_PRIORITY,
-        description="How far workers stand back for the run's own process and others on the machine, "
-        f"0 to {LEAST_PRIORITY}, as `nice` counts it. Default: {NICENESS}. For kind process.",
-    )
-    ray_address: str | None = Field(
-        default=None,
-        description='For kind ray: "auto", "host:port" or "ray://host:port" joins that cluster. '
-        "Default: a Ray with max_workers CPUs is started in this machine, and ends with the run.",
-    )
+    kind: Annotated[
+        Literal["process", "inline", "ray"],
+        "process: units run in worker processes. inline: in the thread of their step. ray: on a Ray cluster "
+        "(pip install 'project_fanout[ray]').",
+    ] = "process"
+    max_workers: MaxWorkers = None
+    memory_limit_mb: MemoryLimit = None
+    niceness: Niceness = None
+    ray_address: RayAddress = None
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _pool: UnitPool | None = PrivateAttr(default=None)
@@ -102,11 +85,10 @@ class UnitPoolResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # it
             return InlinePool()
         if self.kind == "ray":
             return RayPool(self.max_workers, address=self.ray_address)
-        niceness = NICENESS if self.niceness is None else self.niceness
-        return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb, niceness=niceness)
+        return ProcessPool(self.max_workers, memory_limit_mb=self.memory_limit_mb, niceness=self.niceness)
 
 
-class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see above
+class LedgerResource(DeclaredResource):
     """The ledger of unit outcomes, under the resource key `ledger`.
 
     It is in `fanout_ledger.db` in the home of the Dagster instance unless a URL says otherwise. An
@@ -114,20 +96,19 @@ class LedgerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # see 
     cannot be resumed: there is no ledger then, unless a URL is given.
     """
 
-    url: str | None = Field(
-        default=None,
-        description="File or SQLAlchemy URL, e.g. postgresql://user@host/database. "
-        "Default: FANOUT_LEDGER_URL, else fanout_ledger.db in the home of the Dagster instance.",
-    )
-    enabled: bool = Field(
-        default=True,
-        description="Whether outcomes are kept. Without them a killed run starts all over again.",
-    )
-    lock_timeout_s: float = Field(
-        default=60.0,
-        gt=0,
-        description="Seconds to wait while another process keeps the ledger locked; then the run fails.",
-    )
+    url: Annotated[
+        str | None,
+        "File or SQLAlchemy URL, e.g. postgresql://user@host/database. Default: FANOUT_LEDGER_URL, else "
+        "fanout_ledger.db in the home of the Dagster instance.",
+    ] = None
+    enabled: Annotated[
+        bool, "Whether outcomes are kept. Without them a killed run starts all over again."
+    ] = True
+    lock_timeout_s: Annotated[
+        float,
+        "Seconds to wait while another process keeps the ledger locked; then the run fails.",
+        Bounds(gt=0),
+    ] = Ledger.lock_timeout_s
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)

@@ -1,17 +1,16 @@
 """The run config of a fan-out: `config: params:` and `config: policy:`, as the Launchpad shows it."""
 
-import json
-import typing
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, get_args, get_origin
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 
-from project_fanout.engine.annotations import is_union
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 from project_fanout.engine.params import Param, Params
-from project_fanout.engine.policy import ACCEPTED, FanoutPolicy, bounds_text
+from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.settings import declared_settings
+from project_fanout.orchestration.settings import setting_field
 
 
 class InvalidRunConfigError(InvalidParamsError, dg.DagsterError):
@@ -22,8 +21,8 @@ class InvalidRunConfigError(InvalidParamsError, dg.DagsterError):
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What one run asks of the fan-out: the values of its params, and its policy."""
+class RunSettings:
+    """What one run asks of the fan-out: the values of its params, which nobody may change, and its policy."""
 
     params: Mapping[str, Any]
     policy: FanoutPolicy
@@ -42,9 +41,10 @@ class RunConfig:
     name: str
     params: Params
     policy: FanoutPolicy
+    _last: list[tuple[str, RunSettings]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def schema(self) -> dict[str, dg.Field]:
-        """Return the Dagster config schema, with description, bounds and default of every field."""
+        """Return the Dagster config schema, with type, description, bounds and default of every field."""
         return {
             "params": dg.Field(
                 self.param_fields(), description="The keyword arguments of the records and stage functions."
@@ -60,130 +60,54 @@ class RunConfig:
         """Return the field `policy`, without those settings that *leave_out* names."""
         return dg.Field(
             {
-                each.name: _policy_field(each, getattr(self.policy, each.name))
-                for each in _SETTINGS
-                if each.name not in leave_out
+                name: setting_field(annotation, getattr(self.policy, name), coerced=False)
+                for name, annotation in declared_settings(FanoutPolicy).items()
+                if name not in leave_out
             },
             description="How this run fans out, instead of the asset's own policy.",
         )
 
-    def check(self, config: Mapping[str, Any]) -> None:
-        """Refuse run config that `read` would refuse.
+    def read(self, config: Mapping[str, Any], *, anew: bool = False) -> RunSettings:
+        """Return what *config* asks for, its params coerced to their types.
+
+        What it has returned is returned again, without another look, while it is given the same: the steps of
+        a run in one process read nothing, because the config mapping has read *anew* before the first of them.
 
         Raises:
             InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
         """
-        self.read(config)
+        text = repr(config)
+        for known, settings in self._last:
+            if known == text and not anew:
+                return settings
+        settings = self._read(config)
+        self._last[:] = [(text, settings)]
+        return settings
 
-    def settings(self, config: Mapping[str, Any]) -> Settings:
-        """Return what *config* asks for.
-
-        Raises:
-            InvalidRunConfigError: as `read`.
-        """
-        return Settings(*self.read(config))
-
-    def read(self, config: Mapping[str, Any]) -> tuple[dict[str, Any], FanoutPolicy]:
-        """Return the values of all params, coerced to their types, and the policy.
-
-        Raises:
-            InvalidRunConfigError: names every field that is wrong, its value and what is accepted.
-        """
-        return self.read_parts(config.get("params", {}), config.get("policy", {}), "config: params")
-
-    def read_parts(
-        self, params: Mapping[str, Any], policy: Mapping[str, Any], where: str
-    ) -> tuple[dict[str, Any], FanoutPolicy]:
-        """Return the values of all params, which are set at *where*, and the policy.
-
-        Raises:
-            InvalidRunConfigError: as `read`.
-        """
+    def _read(self, config: Mapping[str, Any]) -> RunSettings:
         problems = []
         values: dict[str, Any] = {}
-        read_policy = self.policy
+        policy = self.policy
+        where, params = self._params_in(config)
         try:
             values = self.params.read(params)
         except InvalidParamsError as error:
             problems.append(f"ops: {self.name}: {where}: {error}")
         try:
-            read_policy = replace(self.policy, **policy)
+            policy = replace(self.policy, **config.get("policy", {}))
         except FanoutDefinitionError as error:
             problems.append(f"ops: {self.name}: config: policy: {error}")
         if problems:
             raise InvalidRunConfigError("\n".join(problems))
-        return values, read_policy
+        return RunSettings(values, policy)
 
-
-_SETTINGS = fields(FanoutPolicy)
+    def _params_in(self, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+        """Return where in *config* the params are, for messages, and the params."""
+        return "config: params", config.get("params", {})
 
 
 def _param_field(param: Param) -> dg.Field:
-    description = f"{param.description.rstrip('.')}. " if param.description else ""
-    description += f"Accepted: {param.accepted}."
-    if param.required:
-        return dg.Field(_config_type(param.annotation), description=description)
-    default = None if param.default is None else param.to_json(param.default)
-    return dg.Field(
-        _config_type(param.annotation),
-        description=f"{description} Default: {_yaml(default)}.",
-        default_value=default,
-        is_required=False,
-    )
-
-
-def _yaml(value: Any) -> str:
-    """Return a JSON value as one would type it into the Launchpad."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _config_type(annotation: Any) -> Any:
-    """Return the closest Dagster config type whose refusals name the value and what is accepted.
-
-    Numbers and booleans are `Any` there: the params read "123" as an int, which Dagster's Int refuses.
-    Lists and dicts are, because Dagster's own refusal of anything else in their place hides the value.
-    """
-    if get_origin(annotation) is Annotated:
-        return _config_type(get_args(annotation)[0])
-    if annotation is str:
-        return dg.String
-    origin, choices = get_origin(annotation), get_args(annotation)
-    if origin is typing.Literal and all(isinstance(each, str) for each in choices):
-        return _enum(choices)
-    if is_union(annotation) and type(None) in choices:
-        return dg.Noneable(_config_type(_without_none(annotation)))
-    return dg.Any
-
-
-def _without_none(annotation: Any) -> Any:
-    others = [each for each in get_args(annotation) if each is not type(None)]
-    return others[0] if len(others) == 1 else Any
-
-
-def _policy_field(setting: Any, default: Any) -> dg.Field:
-    accepted = ACCEPTED[setting.name]
-    config_type: Any
-    if isinstance(accepted, tuple):
-        config_type = _enum(accepted)
-        words = " | ".join(accepted)
-    else:
-        config_type = {int: dg.Int, float: dg.Float, bool: dg.Bool}[accepted]
-        words = ", ".join(filter(None, [accepted.__name__, bounds_text(setting.metadata)]))
-    if setting.default is None:
-        config_type, words = dg.Noneable(config_type), f"{words}, or null"
-    description = f"{setting.metadata['description']} Accepted: {words}."
-    if default is not None:  # the description of a field that may be null says what null means
-        description += f" Default: {_yaml(default)}."
-    return dg.Field(
-        config_type,
-        description=description,
-        default_value=default,
-        is_required=False,
-    )
-
-
-def _enum(choices: tuple[str, ...]) -> dg.Enum:
-    # Dagster's refusal of another value shows the type's name, and nothing else of what is accepted. A single
-    # choice is quoted because it may be the name of a type of Dagster's, such as Any.
-    name = " | ".join(choices) if len(choices) > 1 else repr(choices[0])
-    return dg.Enum(name, [dg.EnumValue(choice) for choice in choices])
+    default = param.default
+    if default is not None and not param.required:
+        default = param.to_json(default)
+    return setting_field(param.annotation, default, coerced=True)

@@ -47,7 +47,7 @@ class StageSteps:
         for plan, group in itertools.groupby(batch, key=attrgetter("plan")):
             records = list(group)
             if plan is None:
-                settings = self.run_config.settings(context.op_config)
+                settings = self.run_config.read(context.op_config)
                 stage = self.run_config.params.plan(self.stages[index], settings.params)
                 is_last = index + 1 == len(self.stages)
                 records = self._stage_run(context, stage, index, is_last, settings.policy).advance(records)

@@ -3,14 +3,14 @@
 import json
 import re
 from collections import Counter
-from dataclasses import Field, fields
 from pathlib import Path
 
 import duckdb
 from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
-from project_fanout.engine.policy import ACCEPTED, bounds_text
+from project_fanout.engine.annotations import accepted_words, description_of
+from project_fanout.engine.settings import declared_settings
 from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
 from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
 
@@ -19,14 +19,6 @@ STEP = "web_renditions.record.process_record["
 RUN_LIMIT_MS = 300_000
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "rocket")
 PARAMS = ("output_dir", "formats", "widths", "quality")
-
-
-def accepted_words(setting: Field[object]) -> str:
-    """Return what the Launchpad says that a field of the policy accepts, up to its bounds."""
-    kind = ACCEPTED[setting.name]
-    words = " | ".join(kind) if isinstance(kind, tuple) else kind.__name__
-    bounds = bounds_text(setting.metadata)
-    return f"{words}, {bounds}" if bounds else words
 
 
 def test_photographs_are_rendered_by_clicking(server: DagsterDev, page: Page, screenshots: Path) -> None:
@@ -68,7 +60,7 @@ def test_photographs_are_rendered_by_clicking(server: DagsterDev, page: Page, sc
 
 
 def test_the_launchpad_explains_every_setting(server: DagsterDev, page: Page, screenshots: Path) -> None:
-    """Each param and each field of the policy is shown with what it does, its default and its bounds."""
+    """Each param and each field of the policy is shown with its type, what it does, its default and its bounds."""
     page.goto(f"{server.url}/locations/{LOCATION}/jobs/images_job/playground")
     hint = page.get_by_text("to show auto-completions inline")
     schema = hint.locator("xpath=..")
@@ -76,33 +68,39 @@ def test_the_launchpad_explains_every_setting(server: DagsterDev, page: Page, sc
     expect(editor).to_contain_text("web_renditions:")
     editor.click()
 
-    def explained(setting: str, names: tuple[str, ...]) -> dict[str, str]:
-        """Put the cursor on *setting*; return the comment above each of *names* in the schema beside it."""
+    def explained(setting: str, names: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+        """Put the cursor on *setting*; return type of, and comment above, each of *names* in the schema beside it."""
         lines = editor.evaluate("editor => editor.CodeMirror.getValue()").splitlines()
         line = lines.index(f"      {setting}:", lines.index("  web_renditions:"))
         editor.evaluate("(editor, line) => editor.CodeMirror.setCursor(line, 99)", line)
         for name in names:
             expect(schema).to_contain_text(f"{name}?:")
         page.screenshot(path=screenshots / f"launchpad_{setting}.png")
-        comments: dict[str, str] = {}
+        shown: dict[str, tuple[str, str]] = {}
         comment = ""
         for line in map(str.strip, schema.inner_text().splitlines()):
             if line.startswith("/*"):
                 comment = line
-            elif "?: " in line or ": " in line:
-                comments[line.partition(":")[0].rstrip("?")] = comment
+            elif ": " in line:
+                name, _, kind = line.partition(": ")
+                shown[name.rstrip("?")] = (kind, comment)
                 comment = ""
-        return comments
+        return shown
 
-    policy = explained("policy", tuple(each.name for each in fields(FanoutPolicy)))
-    for each in fields(FanoutPolicy):
-        comment = policy[each.name]
-        assert each.metadata["description"] in comment
-        assert f"Accepted: {accepted_words(each)}" in comment
-        assert ("Default: " if each.default is None else f"Default: {json.dumps(each.default)}.") in comment
+    declared = declared_settings(FanoutPolicy)
+    policy = explained("policy", tuple(declared))
+    for name, annotation in declared.items():
+        comment = policy[name][1]
+        assert description_of(annotation) in comment
+        assert f"Accepted: {accepted_words(annotation)}." in comment
+        default = getattr(FanoutPolicy(), name)
+        assert ("Default: " if default is None else f"Default: {json.dumps(default)}.") in comment
+    assert policy["max_workers"][0] == "Int?"
     params = explained("params", PARAMS)
     for name in PARAMS:
-        assert re.search(r"\w.*Accepted: .+ Default: .+\.", params[name]), name
+        assert re.search(r"\w.*Accepted: .+ Default: .+\.", params[name][1]), name
+    assert params["output_dir"][0] == "String"
+    assert params["widths"][0] == "list[int (1 to 16383)]"
 
 
 def test_a_run_is_terminated_and_resumed_by_clicking(

@@ -6,7 +6,18 @@ import sys
 
 import pytest
 
-HEAVY = ("dagster", "pandas", "pydantic", "sqlalchemy", "numpy", "PIL", "duckdb", "jinja2", "ray")
+HEAVY = (
+    "dagster",
+    "pandas",
+    "pydantic",
+    "annotated_types",
+    "sqlalchemy",
+    "numpy",
+    "PIL",
+    "duckdb",
+    "jinja2",
+    "ray",
+)
 
 
 def imported_by(module: str) -> set[str]:

@@ -20,6 +20,7 @@ from pydantic import Field, SecretStr
 from project_fanout.engine import Unit
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 from project_fanout.engine.params import Params
+from project_fanout.engine.settings import Bounds
 
 if TYPE_CHECKING:
     pass
@@ -126,12 +127,17 @@ def test_a_value_becomes_what_the_annotation_says(annotation: Any, value: Any, e
         (Literal["webp", "avif"], "gif", "one of 'webp', 'avif'"),
         (Size, {"height": 1}, "Size"),
         (Annotated[int, at.Ge(1)], 0, "int, 1 or more"),
-        (Annotated[int, at.Interval(ge=1, le=9)], 10, "int, 1 or more, 9 or less"),
+        (Annotated[int, at.Interval(ge=1, le=9)], 10, "int, 1 to 9"),
         (Annotated[float, at.Gt(0), at.Lt(1)], 1, "float, more than 0, less than 1"),
         (Annotated[int, Field(ge=3, description="Three.")], 2, "int, 3 or more"),
         (Annotated[str, at.MinLen(1)], "", "str, at least 1 long"),
         (Annotated[list[str], at.MaxLen(1)], ["a", "b"], "list[str], at most 1 long"),
         (Annotated[int, at.MultipleOf(2)], 3, "int, a multiple of 2"),
+        (Annotated[int, at.Le(9)], 10, "int, 9 or less"),
+        (Annotated[int, Field(ge=1, le=9, multiple_of=2)], 3, "int, 1 to 9, a multiple of 2"),
+        (Annotated[int, Bounds(ge=1, le=9)], 10, "int, 1 to 9"),
+        (Annotated[str, at.Len(1, 2)], "abc", "str, at least 1 long, at most 2 long"),
+        (list[Annotated[int, at.Ge(1), at.Le(9)]], [0], "list[int (1 to 9)]"),
     ],
 )
 def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, accepted: str) -> None:
@@ -264,6 +270,7 @@ def test_what_a_function_does_to_its_default_is_gone_in_the_next_run() -> None:
 
 _FINGERPRINT = """
 from project_fanout.engine.params import Params
+from project_fanout.engine.settings import Bounds
 from project_fanout_tests.engine.test_params import Tags, no_records, stage_of
 values = {"a": {"x", "y", "z"}, "b": [{"x", "y", "z"}], "c": Tags({"x", "y", "z"}), "d": frozenset("xyz")}
 stages = [stage_of(object, each) for each in values.values()]

@@ -1,6 +1,7 @@
 """Run config: the Launchpad shows every field, and what is wrong is refused before any unit runs."""
 
 import dataclasses
+import enum
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,9 +9,12 @@ from typing import Annotated, Any, Literal
 import annotated_types as at
 import dagster as dg
 import pytest
+from pydantic import BeforeValidator, FilePath
 
 from project_fanout.engine import FanoutPolicy, Record, Unit
+from project_fanout.engine.annotations import accepted_words, description_of
 from project_fanout.engine.errors import TooManyRecordsError
+from project_fanout.engine.settings import declared_settings
 from project_fanout.orchestration import build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
 from project_fanout_tests.orchestration.support import materialize, table
@@ -84,9 +88,9 @@ def test_values_arrive_as_the_functions_types(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"width": "12a"}, ["width", "'12a'", "int, 1 or more, 9999 or less"]),
-        ({"width": 0}, ["width", "0", "1 or more"]),
-        ({"width": 10_000}, ["width", "10000", "9999 or less"]),
+        ({"width": "12a"}, ["width", "'12a'", "int, 1 to 9999"]),
+        ({"width": 0}, ["width", "0", "1 to 9999"]),
+        ({"width": 10_000}, ["width", "10000", "1 to 9999"]),
         ({"width": None}, ["width", "None", "int"]),
         ({"quality": -1}, ["quality", "-1", "float | None, more than 0"]),
         ({"kind": "gif"}, ["kind", "gif", "webp", "avif"]),
@@ -155,9 +159,14 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert all(text in str(error.value) for text in ("width is 'x'", "crop is 'maybe'", "max_workers is 0"))
 
 
+def job_of(asset: dg.AssetsDefinition) -> dg.JobDefinition:
+    """Return the job of *asset*, whose snapshot is all that the UI knows of it."""
+    return dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+
+
 def fields_of(asset: dg.AssetsDefinition) -> dict[str, dict[str, Any]]:
     """Return what the Launchpad gets to know of `params` and `policy`, by field."""
-    job = dg.Definitions(assets=[asset]).resolve_implicit_global_asset_job_def()
+    job = job_of(asset)
     snapshot = job.get_job_snapshot().config_schema_snapshot
 
     def inner(key: str, name: str) -> str:
@@ -181,7 +190,7 @@ def test_the_launchpad_shows_every_param() -> None:
     assert described == {
         "folder": "Accepted: str.",
         "marker": 'Accepted: str. Default: "a".',
-        "width": "Pixels of the longer side. Accepted: int, 1 or more, 9999 or less. Default: 640.",
+        "width": "Pixels of the longer side. Accepted: int, 1 to 9999. Default: 640.",
         "quality": "Accepted: float | None, more than 0. Default: null.",
         "kind": "Accepted: one of 'webp', 'avif'. Default: \"webp\".",
         "kinds": described["kinds"],
@@ -198,6 +207,44 @@ def test_the_launchpad_shows_every_param() -> None:
     assert params["width"].default_value_as_json_str == "640"
 
 
+@pytest.mark.parametrize(
+    ("part", "types"),
+    [
+        (
+            "params",
+            {
+                "folder": "String",
+                "marker": "String",
+                "width": "int",
+                "quality": "float?",
+                "kind": "webp | avif",
+                "kinds": "list[one of 'webp', 'avif']",
+                "by_kind": "dict[str, int]",
+                "crop": "bool",
+                "where": "pathlib.Path",
+                "size": f"{__name__}.Size",
+                "limit": "int?",
+                "anything": "Any",
+            },
+        ),
+        (
+            "policy",
+            {"max_workers": "Int?", "max_attempts": "Int", "fail_fast": "Bool", "unit_timeout_s": "Float?"},
+        ),
+    ],
+)
+def test_the_launchpad_shows_types(part: str, types: dict[str, str]) -> None:
+    """Beside each name, as the editor of Dagster's UI writes them: a `?` after those that may be null."""
+    snapshot = job_of(kinds_asset).get_job_snapshot().config_schema_snapshot
+
+    def shown(key: str) -> str:
+        found = snapshot.get_config_snap(key)
+        return found.given_name or f"{shown(found.inner_type_key)}?"
+
+    fields = fields_of(kinds_asset)[part]
+    assert {name: shown(fields[name].type_key) for name in types} == types
+
+
 def test_the_launchpad_shows_every_policy_field() -> None:
     """With description, bounds and the asset's own default; none is required."""
     policy = FanoutPolicy(max_workers=3, strategy="sequential")
@@ -206,14 +253,14 @@ def test_the_launchpad_shows_every_policy_field() -> None:
     assert set(shown) == {each.name for each in dataclasses.fields(FanoutPolicy)}
     for each in dataclasses.fields(FanoutPolicy):
         description = shown[each.name].description
-        assert description.startswith(each.metadata["description"])
-        assert "Accepted: " in description
+        annotation = declared_settings(FanoutPolicy)[each.name]
+        assert f"{description_of(annotation)} Accepted: {accepted_words(annotation)}." in description
         default = getattr(policy, each.name)
         assert ("Default: " if default is None else f"Default: {json.dumps(default)}.") in description
         assert not shown[each.name].is_required
-    assert "int, 1 or more, or null" in shown["max_workers"].description
+    assert "int | None, 1 or more" in shown["max_workers"].description
     assert "int, 1 to 100" in shown["max_attempts"].description
-    assert "sequential | parallel | auto" in shown["strategy"].description
+    assert "one of 'sequential', 'parallel', 'auto'" in shown["strategy"].description
 
 
 def test_fields_that_are_not_set_keep_the_assets_own_policy(tmp_path: Path) -> None:
@@ -228,6 +275,36 @@ def test_fields_that_are_not_set_keep_the_assets_own_policy(tmp_path: Path) -> N
     assert frame["attempts"].tolist() == [2] * 6
     with pytest.raises(TooManyRecordsError, match="There are 4 records, and max_records is 3"):
         materialize(asset, params={"folder": str(tmp_path), "count": 4})
+
+
+class Colour(enum.Enum):
+    """A colour, which two ops of a job take."""
+
+    RED = "red"
+
+
+def painted(*, colour: Colour = Colour.RED, shades: list[Colour] | None = None) -> list[Record]:
+    """Return a record of that colour."""
+    return [Record(colour.value, [Unit("u")])]
+
+
+class PaintConfig(dg.Config):
+    """The run config of another asset."""
+
+    colour: Colour = Colour.RED
+
+
+@dg.asset
+def paint(config: PaintConfig) -> str:
+    """The value of the colour."""
+    return config.colour.value
+
+
+def test_a_type_may_be_used_elsewhere_in_the_job() -> None:
+    """Dagster names a type of its own like the class, and refuses a second type of that name."""
+    asset = build_fanout_asset("painting", records=painted, stages=[stages.echo])
+    job = dg.Definitions(assets=[asset, paint]).resolve_implicit_global_asset_job_def()
+    assert dg.validate_run_config(job, {"ops": {"painting": {"config": {"params": {"colour": "red"}}}}})
 
 
 def one_letter(unit: Unit, *, image_format: Literal["x", "y"] = "x") -> str:
@@ -260,3 +337,55 @@ def test_choices_of_two_assets_do_not_mix(name: str, param: str, choice: str, wr
         dg.validate_run_config(job, config(wrong))
     types = job.get_job_snapshot().config_schema_snapshot.all_config_snaps_by_key
     assert {"x | y", "'Any'"} <= {each.given_name for each in types.values()}
+
+
+_read: list[object] = []
+
+
+def _note(value: object) -> object:
+    _read.append(value)
+    return value
+
+
+Noted = Annotated[list[int], BeforeValidator(_note)]
+
+
+def many_records(*, noted: Noted, count: int = 1) -> list[Record]:
+    """Return *count* records, and change the param that the stages share."""
+    noted.append(0)
+    return [Record(f"r{number}", [Unit("u")]) for number in range(count)]
+
+
+def sum_up(unit: Unit, *, noted: Noted) -> int:
+    """Return the sum of the param."""
+    return sum(noted)
+
+
+def test_run_config_is_read_once_however_many_steps_there_are() -> None:
+    """In a process, steps take what was read before the first of them; another run reads its own."""
+    asset = build_fanout_asset("once", records=many_records, stages=[sum_up, stages.echo])
+    frames, reads = [], []
+    for noted, count in (["1", "2"], 1), (["1", "2"], 12), (["5"], 12):
+        _read.clear()
+        frames.append(table(asset, params={"noted": noted, "count": count})["result"].tolist())
+        reads.append(len(_read))
+        assert _read == [noted] * len(_read)
+    assert frames == [[3], [3] * 12, [5] * 12]
+    # As often as Dagster maps the run config of one run, which is before its first step.
+    assert reads == [reads[0]] * 3
+
+
+def test_each_run_reads_anew(tmp_path: Path) -> None:
+    """A file that is gone is missed before any unit runs, although the same run config was right a moment ago."""
+    asset = build_fanout_asset("files", records=records_of_file, stages=[stages.echo])
+    file = tmp_path / "list"
+    file.touch()
+    assert len(table(asset, params={"file": str(file)})) == 1
+    file.unlink()
+    with pytest.raises(dg.DagsterError, match=r"file is .* accepted: "):
+        materialize(asset, params={"file": str(file)})
+
+
+def records_of_file(*, file: FilePath) -> list[Record]:
+    """Return a record for the file."""
+    return [Record(str(file), [Unit("u")])]

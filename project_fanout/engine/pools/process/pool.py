@@ -17,18 +17,19 @@ from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
 from project_fanout.engine.pools.process.slot import WorkerSlot
 from project_fanout.engine.pools.process.worker_process import Reaper
+from project_fanout.engine.pools.settings import (
+    NICENESS,
+    LogLevel,
+    MaxResultBytes,
+    MaxWorkers,
+    MemoryLimit,
+    Niceness,
+)
 from project_fanout.engine.pools.ticket import Ticket, check_owner
+from project_fanout.engine.settings import check_settings
 
 # Slots notice within 0.25 s that the pool is closed; one stuck in a caller's callback is not waited for.
 _LONGEST_CLOSE_S = 2.0
-
-
-#: A worker's niceness unless told otherwise. With as many busy workers as CPUs, the thread that finds the
-#: records and hands out work would get less than a whole CPU: a generator that computes 1 s per record for
-#: 20 records, with 1 s of units each on two CPUs, took 26.7 s with 0, 22.8 s with 5 and 22.3 s with 10.
-NICENESS = 5
-#: The largest niceness that there is.
-LEAST_PRIORITY = 19
 
 
 class ProcessPool(Closing):
@@ -43,12 +44,7 @@ class ProcessPool(Closing):
     Any thread may submit. A pool belongs to the process that made it and does not work after a fork.
 
     Args:
-        max_workers: most units at once; by default the CPUs that this process may use.
-        max_result_bytes: longest result of a unit, as JSON text.
-        log_level: units' log records of this level and up reach *on_log*.
-        memory_limit_mb: most private writable memory of a worker; a unit that wants more has
-            crashed, and the worker is replaced. Processes that it starts have the same limit each. Linux only.
-        niceness: how far workers stand back for this process and others, 0 to 19, as `nice` counts it.
+        max_workers, max_result_bytes, log_level, memory_limit_mb, niceness: see `project_fanout.engine.pools.settings`.
 
     Raises:
         FanoutDefinitionError: an argument is out of its bounds.
@@ -56,40 +52,26 @@ class ProcessPool(Closing):
 
     def __init__(
         self,
-        max_workers: int | None = None,
+        max_workers: MaxWorkers = None,
         *,
-        max_result_bytes: int = MAX_RESULT_BYTES,
-        log_level: int = logging.INFO,
-        memory_limit_mb: int | None = None,
-        niceness: int = NICENESS,
+        max_result_bytes: MaxResultBytes = MAX_RESULT_BYTES,
+        log_level: LogLevel = logging.INFO,
+        memory_limit_mb: MemoryLimit = None,
+        niceness: Niceness = NICENESS,
     ) -> None:
-        for name, value in (
-            ("max_workers", max_workers),
-            ("max_result_bytes", max_result_bytes),
-            ("log_level", log_level),
-            ("memory_limit_mb", memory_limit_mb),
-        ):
-            optional = name in ("max_workers", "memory_limit_mb")
-            if not (value is None and optional) and (type(value) is not int or value < 1):
-                raise FanoutDefinitionError(
-                    f"ProcessPool: {name} is {value!r}, accepted: an int of 1 or more{' or None' * optional}."
-                )
-        if type(niceness) is not int or not 0 <= niceness <= LEAST_PRIORITY:
-            raise FanoutDefinitionError(
-                f"ProcessPool: niceness is {niceness!r}, accepted: an int from 0 to {LEAST_PRIORITY}."
-            )
+        self._settings = {
+            "max_result_bytes": max_result_bytes,
+            "log_level": log_level,
+            "memory_limit_mb": memory_limit_mb,
+            "niceness": NICENESS if niceness is None else niceness,
+        }
+        check_settings(ProcessPool, {"max_workers": max_workers, **self._settings})
         if memory_limit_mb is not None and sys.platform != "linux":
             raise FanoutDefinitionError(
                 f"ProcessPool: memory_limit_mb is {memory_limit_mb}, but {sys.platform} does not enforce it: "
                 "leave it out, or run on Linux."
             )
         self._max_workers = max_workers if max_workers is not None else available_cpus()
-        self._settings = {
-            "max_result_bytes": max_result_bytes,
-            "log_level": log_level,
-            "memory_limit_mb": memory_limit_mb,
-            "niceness": niceness,
-        }
         self._backlog = Backlog(self._max_workers)
         self._lock = threading.Lock()
         self._slots: list[WorkerSlot] = []

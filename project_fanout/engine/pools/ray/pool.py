@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from project_fanout.engine.closing import Closing
-from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.policy import available_cpus
 from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import IMPORT_GRACE_S, UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
 from project_fanout.engine.pools.ray import session
 from project_fanout.engine.pools.ray.worker import Starts, run_unit
+from project_fanout.engine.pools.settings import LogLevel, MaxResultBytes, MaxWorkers, RayAddress
 from project_fanout.engine.pools.ticket import Ticket, check_owner, crashed
+from project_fanout.engine.settings import check_settings
 
 _logger = logging.getLogger(__name__)
 
@@ -64,12 +65,8 @@ class RayPool(Closing):
     Any thread may submit. *on_log* and the futures' callbacks are called in one thread of the pool.
 
     Args:
-        max_workers: most units at once, each on one CPU. By default all CPUs of the cluster that is
-            joined, as it is then, or the CPUs that this process may use.
-        address: "auto", "host:port" or "ray://host:port" joins that cluster; None starts one in this
-            machine with *max_workers* CPUs. If the program is connected to Ray already, that is used.
-        max_result_bytes: longest result of a unit, as JSON text.
-        log_level: units' log records of this level and up reach *on_log*.
+        max_workers, address, max_result_bytes, log_level: see `project_fanout.engine.pools.settings`. Each worker
+            has one CPU. If the program is connected to Ray already, that is used whatever *address* says.
 
     Raises:
         FanoutDefinitionError: Ray is not installed, or an argument is out of its bounds.
@@ -78,16 +75,14 @@ class RayPool(Closing):
 
     def __init__(
         self,
-        max_workers: int | None = None,
+        max_workers: MaxWorkers = None,
         *,
-        address: str | None = None,
-        max_result_bytes: int = MAX_RESULT_BYTES,
-        log_level: int = logging.INFO,
+        address: RayAddress = None,
+        max_result_bytes: MaxResultBytes = MAX_RESULT_BYTES,
+        log_level: LogLevel = logging.INFO,
     ) -> None:
-        if max_workers is not None and (type(max_workers) is not int or max_workers < 1):
-            raise FanoutDefinitionError(
-                f"RayPool: max_workers is {max_workers!r}, accepted: an int of 1 or more or None."
-            )
+        settings = {"max_workers": max_workers, "address": address}
+        check_settings(RayPool, {**settings, "max_result_bytes": max_result_bytes, "log_level": log_level})
         self._ray = session.import_ray()
         cpus = max_workers if max_workers is not None else available_cpus()
         self._leaves = session.join(address, cpus)

@@ -334,18 +334,18 @@ def test_workers_that_cannot_start_are_reported(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_workers": 0}, "max_workers is 0, accepted: an int of 1 or more or None"),
+        ({"max_workers": 0}, "max_workers is 0, accepted: int | None, 1 or more"),
         ({"max_workers": True}, "max_workers is True"),
-        ({"max_result_bytes": -1}, "max_result_bytes is -1, accepted: an int of 1 or more."),
+        ({"max_result_bytes": -1}, "max_result_bytes is -1, accepted: int, 1 or more."),
         ({"memory_limit_mb": 1.5}, "memory_limit_mb is 1.5"),
-        ({"niceness": -1}, "niceness is -1, accepted: an int from 0 to 19"),
-        ({"niceness": 20}, "niceness is 20, accepted: an int from 0 to 19"),
+        ({"niceness": -1}, "niceness is -1, accepted: int | None, 0 to 19"),
+        ({"niceness": 20}, "niceness is 20, accepted: int | None, 0 to 19"),
         ({"niceness": True}, "niceness is True"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict[str, object], message: str) -> None:
     """A pool with impossible settings is refused when it is made."""
-    with pytest.raises(FanoutDefinitionError, match=message):
+    with pytest.raises(FanoutDefinitionError, match=re.escape(message)):
         ProcessPool(**arguments)  # type: ignore[arg-type]  # what is refused
 
 
