@@ -1,7 +1,9 @@
 """What holds for every test."""
 
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Generator
 
 import pytest
@@ -16,6 +18,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As behind a shell script's `&`. Dagster then ignores SIGTERM too as soon as it is imported, both would
     # be ignored in every process that a test starts, and none of them could be ended as a user does it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# A step waits for SQLite's fsync more than it works, and no test pulls the plug: temporary files are in memory,
+# where there is room for them. In a container that is often 64 MB.
+MEMORY = "/dev/shm"  # noqa: S108  # as safe as /tmp
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 << 30:
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())  # Ray never removes the logs of a session
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
 
 
 # Looking for a smaller example of a failure can take five minutes. CI judges a commit, not the luck of the draw.
