@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -9,6 +10,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import Phase, settings
 
+from project_fanout_tests.nightly import NIGHTLY
 from project_fanout_tests.postgres import postgres_server, postgres_url
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
@@ -31,7 +33,16 @@ if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usa
 # Looking for a smaller example of a failure can take five minutes. CI judges a commit, not the luck of the draw.
 settings.register_profile("project", phases=[phase for phase in Phase if phase is not Phase.shrink])
 settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") == "true" else "project")
+settings.register_profile("nightly", settings.get_profile("project"), max_examples=1_000, print_blob=True)
+settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") == "true" else "project")
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """Random numbers for a test; where it fails, their seed is in what it has printed."""
+    seed = int(os.environ.get("FANOUT_TESTS_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"FANOUT_TESTS_SEED={seed} draws the same random numbers again")
+    return random.Random(seed)
 
 
 @pytest.hookimpl(wrapper=True)
