@@ -15,8 +15,8 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from project_fanout_tests.orchestration.fault_work import FOLDER, half_done, journal
+from project_fanout_tests.processes import environment
 
-ROOT = Path(__file__).parents[2]
 MARK = "PROJECT_FANOUT_TEST_SERVER"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 T = TypeVar("T")
@@ -43,33 +43,6 @@ def wait_for(event: Callable[[], T], what: str, timeout_s: float = 120) -> T:
             raise TimeoutError(f"{what}: not within {timeout_s:g} s; last seen: {value!r}")
         time.sleep(0.2)
     return value
-
-
-def environment(home: Path) -> dict[str, str]:
-    """Return the environment of a user's shell with DAGSTER_HOME set to *home*, and this tree importable."""
-    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONPATH": search}
-
-
-def run_python(
-    *arguments: str, home: Path, folder: Path, timeout_s: float = 120
-) -> subprocess.CompletedProcess[str]:
-    """Run Python in *folder* as from a user's shell with DAGSTER_HOME set to *home*; return its output as text."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        check=False,
-        env=environment(home),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-
-
-def run_pytest(*files: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the tests in *files* in *folder*, as `run_python` does."""
-    return run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, home=folder, folder=folder)
 
 
 class DagsterDev:

@@ -11,8 +11,9 @@ from playwright.sync_api import Page, expect
 
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.policy import ACCEPTED, bounds_text
-from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
+from project_fanout_tests.e2e.server import DagsterDev, wait_for
 from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
+from project_fanout_tests.processes import ROOT
 
 LOCATION = "project_fanout"
 STEP = "web_renditions.record.process_record["
