@@ -21,9 +21,11 @@ MARK = "PROJECT_FANOUT_TEST_SERVER"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 T = TypeVar("T")
 
-RUNS = """{ runsOrError { ... on Runs { results {
-    runId status jobName tags { key value } stepStats { stepKey status }
-} } } }"""
+# Asked five times a second: the server reads the events of a run for each of its steps, so these are not asked for.
+RUNS = "{ runsOrError { ... on Runs { results { runId status jobName tags { key value } } } } }"
+STEPS = """query Steps($id: ID!) { runOrError(runId: $id) { ... on Run {
+    runId status stepStats { stepKey status }
+} } }"""
 LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
     loadStatus locationOrLoadError { __typename ... on PythonError { message } }
 } } } }"""
@@ -135,9 +137,14 @@ class DagsterDev:
         found: list[dict[str, Any]] = self.ask(RUNS)["runsOrError"]["results"]
         return found
 
+    def status(self, run_id: str) -> str:
+        """Return what a run is at."""
+        (status,) = (run["status"] for run in self.runs() if run["runId"] == run_id)
+        return str(status)
+
     def run(self, run_id: str) -> dict[str, Any]:
-        """Return a run."""
-        (run,) = (run for run in self.runs() if run["runId"] == run_id)
+        """Return a run with its steps."""
+        run: dict[str, Any] = self.ask(STEPS, id=run_id)["runOrError"]
         return run
 
     def again(self, run_id: str, timeout_s: float = 180) -> dict[str, Any]:
@@ -172,12 +179,8 @@ class DagsterDev:
 
     def succeeded(self, run_id: str, timeout_s: float = 300) -> dict[str, Any]:
         """Wait until a run has ended, fail with its errors unless it succeeded, and return it."""
-
-        def ended() -> dict[str, Any] | None:
-            run = self.run(run_id)
-            return run if run["status"] in ENDED else None
-
-        run = wait_for(ended, f"run {run_id} ends", timeout_s)
+        wait_for(lambda: self.status(run_id) in ENDED, f"run {run_id} ends", timeout_s)
+        run = self.run(run_id)
         if run["status"] != "SUCCESS":
             events = self.ask(ERRORS, id=run_id)["logsForRun"]["events"]
             raise AssertionError(

@@ -123,7 +123,7 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
     page.get_by_role("button", name="Terminate").click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate 1 run").click()
 
-    wait_for(lambda: server.run(run_id)["status"] == "CANCELED", "the run is canceled", 30)
+    wait_for(lambda: server.status(run_id) == "CANCELED", "the run is canceled", 30)
     wait_for(lambda: of_the_run.isdisjoint(server.processes()), "no process of the run is left", 5)
     expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "canceled.png")
