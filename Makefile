@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test nightly lint format bench clean home
+.PHONY: help demo dev test quick nightly lint format bench clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+
+quick: $(STAMP) ## run the tests that start no process, in less than a minute
+	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
 nightly: ## run every test with ten times the examples, each of its processes started from nothing
 	@FANOUT_TESTS=nightly $(MAKE) test

@@ -12,6 +12,7 @@ from hypothesis import Phase, settings
 
 from project_fanout_tests.nightly import NIGHTLY
 from project_fanout_tests.postgres import postgres_server, postgres_url
+from project_fanout_tests.quick import QUICK, Guard, is_quick
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
 
@@ -57,12 +58,22 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """In a quick run, see to it that no test starts a process."""
+    if QUICK:
+        config.pluginmanager.register(Guard())
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test without a docstring, which says what it promises a user; keep together what shares a fixture."""
     silent = [item.nodeid for item in items if not (getattr(item, "function", item).__doc__ or "").strip()]
     if silent:
         raise pytest.UsageError(f"no docstring says what these tests promise: {', '.join(silent)}")
+    if QUICK:
+        others = [item for item in items if not is_quick(item)]
+        items[:] = [item for item in items if item not in set(others)]
+        config.hook.pytest_deselected(items=others)
     for item in items:
         # One `dagster dev` serves all of e2e; elsewhere fixtures are shared within a file at most.
         shares = "e2e" if item.path.parent.name == "e2e" else item.nodeid.partition("::")[0]
