@@ -38,6 +38,23 @@ settings.register_profile("nightly", settings.get_profile("project"), max_exampl
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") == "true" else "project")
 
 
+#: The groups of tests that take longest, which come first: else one worker ends with them while the other has none.
+LONGEST = (
+    "e2e",
+    "orchestration/test_faults_killed_run.py",
+    "campaigns/test_kills.py",
+    "orchestration/executor/test_executor_equality.py",
+    "postgres",
+    "orchestration/test_processes.py",
+    "engine/pools/ray/test_ray_pool.py",
+    "campaigns/test_assets.py",
+    "campaigns/test_sending.py",
+    "orchestration/executor/test_executor_end.py",
+    "test_resume_page.py",
+    "test_readme.py",
+)
+
+
 @pytest.fixture
 def rng() -> random.Random:
     """Random numbers for a test; where it fails, their seed is in what it has printed."""
@@ -75,6 +92,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in set(others)]
         config.hook.pytest_deselected(items=others)
     for item in items:
-        # One `dagster dev` serves all of e2e; elsewhere fixtures are shared within a file at most.
-        shares = "e2e" if item.path.parent.name == "e2e" else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(shares))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
+
+
+def group(item: pytest.Item) -> str:
+    """Return what a test shares a worker with: its `dagster dev`, its PostgreSQL, or its file."""
+    if item.path.parent.name == "e2e":
+        return "e2e"
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    if "postgres" in parameters or "postgres_server" in getattr(item, "fixturenames", ()):
+        return "postgres"
+    return item.nodeid.partition("::")[0].removeprefix("project_fanout_tests/")
