@@ -45,10 +45,10 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 quick: $(STAMP) ## run the tests that start no process, in less than a minute
-	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 nightly: ## run every test with ten times the examples, each of its processes started from nothing
 	@FANOUT_TESTS=nightly $(MAKE) test

@@ -6,6 +6,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
@@ -13,6 +14,7 @@ from hypothesis import Phase, settings
 from project_fanout_tests.nightly import NIGHTLY
 from project_fanout_tests.postgres import postgres_server, postgres_url
 from project_fanout_tests.quick import QUICK, Guard, is_quick
+from project_fanout_tests.schedule import Scheduling, rank
 
 __all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
 
@@ -36,23 +38,6 @@ settings.register_profile("project", phases=[phase for phase in Phase if phase i
 settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
 settings.register_profile("nightly", settings.get_profile("project"), max_examples=1_000, print_blob=True)
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") == "true" else "project")
-
-
-#: The groups of tests that take longest, which come first: else one worker ends with them while the other has none.
-LONGEST = (
-    "e2e",
-    "orchestration/test_faults_killed_run.py",
-    "campaigns/test_kills.py",
-    "orchestration/executor/test_executor_equality.py",
-    "postgres",
-    "orchestration/test_processes.py",
-    "engine/pools/ray/test_ray_pool.py",
-    "campaigns/test_assets.py",
-    "campaigns/test_sending.py",
-    "orchestration/executor/test_executor_end.py",
-    "test_resume_page.py",
-    "test_readme.py",
-)
 
 
 @pytest.fixture
@@ -81,9 +66,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Guard())
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a test without a docstring, which says what it promises a user; keep together what shares a fixture."""
+    """Refuse a test without a docstring, which says what it promises a user; begin with the longest."""
     silent = [item.nodeid for item in items if not (getattr(item, "function", item).__doc__ or "").strip()]
     if silent:
         raise pytest.UsageError(f"no docstring says what these tests promise: {', '.join(silent)}")
@@ -91,16 +75,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         others = [item for item in items if not is_quick(item)]
         items[:] = [item for item in items if item not in set(others)]
         config.hook.pytest_deselected(items=others)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    items.sort(key=lambda item: LONGEST.index(group(item)) if group(item) in LONGEST else len(LONGEST))
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
-def group(item: pytest.Item) -> str:
-    """Return what a test shares a worker with: its `dagster dev`, its PostgreSQL, or its file."""
-    if item.path.parent.name == "e2e":
-        return "e2e"
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    if "postgres" in parameters or "postgres_server" in getattr(item, "fixturenames", ()):
-        return "postgres"
-    return item.nodeid.partition("::")[0].removeprefix("project_fanout_tests/")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whatever `--dist` says, keep together what shares a fixture, and keep the order."""
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)

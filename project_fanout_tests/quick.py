@@ -11,23 +11,19 @@ from typing import Any
 import pytest
 
 QUICK = os.environ.get("FANOUT_TESTS") == "quick"
-# What the code of a test, of its fixtures, and of what they call in the tests' own modules, names or spells where
-# it starts a process;
-STARTS = {"ProcessPool", "RayPool", "process", "ray", "fork", "subprocess", "multiprocessing", "postgres"}
-STARTS |= {
-    "PostgresServer",
-    "DagsterDev",
-    "sync_playwright",
-    "run_python",
-    "run_pytest",
-    "start_run",
-    "start_job",
+#: A test starts a process if one of these names or texts is in its code, in that of one of its fixtures, or in what
+#: they call in the tests' own modules;
+STARTS = {
+    *("subprocess", "multiprocessing", "fork"),
+    *("run_python", "run_pytest", "start_run", "start_job"),
+    *("ProcessPool", "process", "RayPool", "ray"),  # the workers of a pool
+    *("PostgresServer", "postgres", "DagsterDev", "sync_playwright"),  # servers, and a browser
+    "maildir",  # mail that nobody is to get, which a process keeps
+    "from_config",  # an instance with a home, where `tail` copies what steps print
 }
-# mail that goes nowhere has a process that keeps it, and an instance with a home one that copies what steps print;
-STARTS |= {"maildir", "from_config"}
-# and where it runs a job, which starts the workers of a pool
+#: or if one of these is, so that it runs a job, which has a pool,
 RUNS = {"materialize", "materialize_to_memory", "execute_job", "execute_in_process"}
-# that does not run its units inline.
+#: and none of these, so that the pool is the default one.
 INLINE = {"INLINE", "InlinePool", "inline"}
 EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 
@@ -62,11 +58,10 @@ def _words(thing: Any, seen: set[object]) -> Iterator[str]:
     yield from words
     for name in words & set(function.__globals__):
         found = function.__globals__[name]
-        known = (
-            vars(found) if isinstance(found, ModuleType) and found.__name__.startswith(__package__) else {}
-        )
-        for each in (found, *(known[word] for word in words & set(known))):
-            yield from _words(each, seen)
+        yield from _words(found, seen)
+        if isinstance(found, ModuleType) and found.__name__.startswith(__package__):
+            for attribute in words & set(vars(found)):
+                yield from _words(vars(found)[attribute], seen)
 
 
 def _constants(code: CodeType) -> Iterator[str]:

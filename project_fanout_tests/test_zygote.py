@@ -19,7 +19,7 @@ told = {
     "arguments": sys.argv, "command": sys.orig_argv[1:], "search": sys.path, "folder": os.getcwd(),
     "main": [__name__, globals().get("__file__"), sys.modules["__main__"].__dict__ is globals()],
     "environment": dict(os.environ),
-    "signals": {str(each): name(signal.getsignal(each)) for each in sorted(signal.valid_signals())},
+    "signals": {int(number): name(signal.getsignal(number)) for number in signal.valid_signals()},
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
     "threads": threading.active_count(), "input": sys.stdin.read(), "files": len(os.listdir("/proc/self/fd")),
 }
