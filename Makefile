@@ -38,7 +38,7 @@ demo: $(STAMP) home ## convert the shipped photographs and say what came out
 dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
-# Most tests wait for a process that they have started, so two at once take 5 minutes where one takes 9. More than two
+# Most tests wait for a process that they have started, so two at once take little more than half as long. More than two
 # would compete for the pools' deadlines.
 test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTEST="-n 0" one after the other
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
