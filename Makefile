@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test lint format tables bench clean home
+.PHONY: help demo dev test quick nightly lint format tables bench clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,14 +38,20 @@ demo: $(STAMP) home ## convert the shipped photographs and say what came out
 dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
-# Most tests wait for a process that they have started, so two at once take 5 minutes where one takes 9. More than two
+# Most tests wait for a process that they have started, so two at once take little more than half as long. More than two
 # would compete for the pools' deadlines.
 test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTEST="-n 0" one after the other
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST)
+	@$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+quick: $(STAMP) ## run the tests that start no process, in less than a minute
+	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+nightly: ## run every test with ten times the examples, each of its processes started from nothing
+	@FANOUT_TESTS=nightly $(MAKE) test
 
 lint: $(STAMP) ## check format, style, which part imports which, and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'."; exit 1; }

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from project_fanout_tests.e2e.server import ROOT
+from project_fanout_tests.processes import ROOT
 
 
 def page(name: str) -> str:

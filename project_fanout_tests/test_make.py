@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from project_fanout_tests.e2e.server import ROOT, environment
+from project_fanout_tests.processes import ROOT, environment
 
 
 def test_make_dev_starts_without_a_warning(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from dagster._core.storage import db_io_manager
 from project_fanout import engine, orchestration
 from project_fanout.definitions import defs
 from project_fanout.orchestration import build_fanout_asset
-from project_fanout_tests.e2e.server import ROOT, run_pytest, run_python
 from project_fanout_tests.pages import blocks, page, params_of, written
+from project_fanout_tests.processes import ROOT, run_pytest, run_python
 
 README = page("README.md")
 
@@ -58,7 +58,7 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
     (tmp_path / "test_warehouse.py").write_text(WAREHOUSE_TEST)
     files.append("test_warehouse.py")
 
-    run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path)
+    run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path, fresh=True)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"\b[1-9]\d* passed", run.stdout)

@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg
 from PIL import Image
 
-from project_fanout_tests.e2e.server import run_python
 from project_fanout_tests.pages import page, written
+from project_fanout_tests.processes import run_python
 
 PAGE = page("docs/resume.md")
 
@@ -68,7 +68,7 @@ def test_a_run_is_resumed_in_python(tmp_path: Path) -> None:
         [failed] = instance.get_runs()
     in_the_way.unlink()
 
-    again = run_python("resume.py", failed.run_id, home=home, folder=tmp_path)
+    again = run_python("resume.py", failed.run_id, home=home, folder=tmp_path, fresh=True)
 
     assert again.returncode == 0, again.stderr
     with dg.DagsterInstance.from_config(str(home)) as instance:

@@ -251,6 +251,7 @@ def test_a_task_may_fan_out_to_none_one_or_ten_thousand() -> None:
     assert frame["value"].tolist() == [0, *(2 * number for number in range(10_000))]
 
 
+@pytest.mark.slow
 def test_the_printed_request_in_full_size() -> None:
     """100 tasks with 1,000 recipients each: the second job has 100,000 tasks, and each has its row."""
     asset = build_request_asset(

@@ -3,9 +3,6 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,23 +10,18 @@ import dagster as dg
 
 from project_fanout_tests.campaigns import campaign_jobs
 from project_fanout_tests.campaigns.servers import recipients_of
+from project_fanout_tests.processes import Process, start
 from project_fanout_tests.waiting import wait_until
 
 COUNT = 300
 
 
-def start(home: Path, config: object, failed_run: str) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "project_fanout_tests.campaigns.campaign_jobs",
-        str(home),
-        json.dumps(config),
-    ]
-    return subprocess.Popen([*command, failed_run], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def start_run(home: Path, config: object, failed_run: str, *, fresh: bool = False) -> Process:
+    arguments = ("-m", campaign_jobs.__name__, str(home), json.dumps(config), failed_run)
+    return start(*arguments, home=home, fresh=fresh)
 
 
-def test_five_kills_and_nobody_gets_two(tmp_path: Path) -> None:
+def test_five_kills_and_nobody_gets_two(tmp_path: Path, rng: random.Random) -> None:
     """A run that is killed at any moment, five times, and resumed: one message each, or unknown; never two."""
     home, folder = tmp_path / "home", tmp_path / "campaign"
     home.mkdir()
@@ -41,16 +33,16 @@ def test_five_kills_and_nobody_gets_two(tmp_path: Path) -> None:
     def arrived() -> int:
         return len(os.listdir(new)) if new.is_dir() else 0
 
-    def arrived_or_ended(goal: int, run: subprocess.Popen[bytes]) -> bool:
+    def arrived_or_ended(goal: int, run: Process) -> bool:
         return arrived() >= goal or run.poll() is not None
 
     failed_run = ""
     for kill in range(5):
-        goal = arrived() + random.randint(1, 40)
-        run = start(home, config, failed_run)
+        goal = arrived() + rng.randint(1, 40)
+        run = start_run(home, config, failed_run)
         wait_until(partial(arrived_or_ended, goal, run), f"{goal} messages have arrived", 120)
         assert run.poll() is None, f"the run ended before kill {kill}"
-        os.kill(run.pid, signal.SIGKILL)
+        run.kill()
         run.wait()
         with dg.DagsterInstance.from_config(str(home)) as instance:
             (last,) = instance.get_runs(limit=1)
@@ -58,7 +50,7 @@ def test_five_kills_and_nobody_gets_two(tmp_path: Path) -> None:
             # The first is started afresh, the others go on in its lineage.
             failed_run = last.run_id if kill else ""
 
-    final = start(home, config, failed_run)
+    final = start_run(home, config, failed_run, fresh=True)
     assert final.wait(180) == 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (last,) = instance.get_runs(limit=1)

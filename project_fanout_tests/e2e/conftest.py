@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from project_fanout_tests.e2e.server import ROOT, DagsterDev
+from project_fanout_tests.e2e.server import DagsterDev
 from project_fanout_tests.pages import blocks
 from project_fanout_tests.pages import page as page_of_docs
+from project_fanout_tests.processes import ROOT
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = [

@@ -2,12 +2,15 @@
 
 import dagster as dg
 
+from project_fanout.engine import FanoutPolicy
 from project_fanout.orchestration import build_fanout_asset, fanout_executor
 from project_fanout_tests.e2e.imports import imported, two_records
 from project_fanout_tests.orchestration.fault_jobs import squares
 
-#: Its units tell what their worker has imported.
-worker_imports = build_fanout_asset("worker_imports", records=two_records, stages=[imported])
+#: Its units tell what their worker has imported. Both records are one step, which may be a process of its own.
+worker_imports = build_fanout_asset(
+    "worker_imports", records=two_records, stages=[imported], policy=FanoutPolicy(records_per_step=2)
+)
 every_minute = dg.ScheduleDefinition(
     name="every_minute",
     job=dg.define_asset_job("scheduled_job", [worker_imports]),

@@ -15,15 +15,17 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from project_fanout_tests.orchestration.fault_work import FOLDER, half_done, journal
+from project_fanout_tests.processes import environment
 
-ROOT = Path(__file__).parents[2]
 MARK = "PROJECT_FANOUT_TEST_SERVER"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 T = TypeVar("T")
 
-RUNS = """{ runsOrError { ... on Runs { results {
-    runId status jobName tags { key value } stepStats { stepKey status }
-} } } }"""
+# Asked five times a second: the server reads the events of a run for each of its steps, so these are not asked for.
+RUNS = "{ runsOrError { ... on Runs { results { runId status jobName tags { key value } } } } }"
+STEPS = """query Steps($id: ID!) { runOrError(runId: $id) { ... on Run {
+    runId status stepStats { stepKey status }
+} } }"""
 LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries {
     loadStatus locationOrLoadError { __typename ... on PythonError { message } }
 } } } }"""
@@ -43,33 +45,6 @@ def wait_for(event: Callable[[], T], what: str, timeout_s: float = 120) -> T:
             raise TimeoutError(f"{what}: not within {timeout_s:g} s; last seen: {value!r}")
         time.sleep(0.2)
     return value
-
-
-def environment(home: Path) -> dict[str, str]:
-    """Return the environment of a user's shell with DAGSTER_HOME set to *home*, and this tree importable."""
-    search = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "DAGSTER_HOME": str(home), "DAGSTER_DISABLE_TELEMETRY": "yes", "PYTHONPATH": search}
-
-
-def run_python(
-    *arguments: str, home: Path, folder: Path, timeout_s: float = 120
-) -> subprocess.CompletedProcess[str]:
-    """Run Python in *folder* as from a user's shell with DAGSTER_HOME set to *home*; return its output as text."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        check=False,
-        env=environment(home),
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
-
-
-def run_pytest(*files: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the tests in *files* in *folder*, as `run_python` does."""
-    return run_python("-m", "pytest", "-q", "-p", "no:cacheprovider", *files, home=folder, folder=folder)
 
 
 class DagsterDev:
@@ -162,9 +137,14 @@ class DagsterDev:
         found: list[dict[str, Any]] = self.ask(RUNS)["runsOrError"]["results"]
         return found
 
+    def status(self, run_id: str) -> str:
+        """Return what a run is at."""
+        (status,) = (run["status"] for run in self.runs() if run["runId"] == run_id)
+        return str(status)
+
     def run(self, run_id: str) -> dict[str, Any]:
-        """Return a run."""
-        (run,) = (run for run in self.runs() if run["runId"] == run_id)
+        """Return a run with its steps."""
+        run: dict[str, Any] = self.ask(STEPS, id=run_id)["runOrError"]
         return run
 
     def again(self, run_id: str, timeout_s: float = 180) -> dict[str, Any]:
@@ -199,12 +179,8 @@ class DagsterDev:
 
     def succeeded(self, run_id: str, timeout_s: float = 300) -> dict[str, Any]:
         """Wait until a run has ended, fail with its errors unless it succeeded, and return it."""
-
-        def ended() -> dict[str, Any] | None:
-            run = self.run(run_id)
-            return run if run["status"] in ENDED else None
-
-        run = wait_for(ended, f"run {run_id} ends", timeout_s)
+        wait_for(lambda: self.status(run_id) in ENDED, f"run {run_id} ends", timeout_s)
+        run = self.run(run_id)
         if run["status"] != "SUCCESS":
             events = self.ask(ERRORS, id=run_id)["logsForRun"]["events"]
             raise AssertionError(

@@ -11,8 +11,9 @@ from playwright.sync_api import Page, expect
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.annotations import accepted_words, description_of
 from project_fanout.engine.settings import declared_settings
-from project_fanout_tests.e2e.server import ROOT, DagsterDev, wait_for
+from project_fanout_tests.e2e.server import DagsterDev, wait_for
 from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
+from project_fanout_tests.processes import ROOT
 
 LOCATION = "project_fanout"
 STEP = "web_renditions.record.process_record["
@@ -120,7 +121,7 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
     page.get_by_role("button", name="Terminate").click()
     page.get_by_role("dialog").get_by_role("button", name="Terminate 1 run").click()
 
-    wait_for(lambda: server.run(run_id)["status"] == "CANCELED", "the run is canceled", 30)
+    wait_for(lambda: server.status(run_id) == "CANCELED", "the run is canceled", 30)
     wait_for(lambda: of_the_run.isdisjoint(server.processes()), "no process of the run is left", 5)
     expect(page.get_by_text("Canceled", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "canceled.png")

@@ -6,7 +6,8 @@ import dagster as dg
 import pandas as pd
 
 from project_fanout_tests.e2e.location import defs
-from project_fanout_tests.e2e.server import DagsterDev, run_python
+from project_fanout_tests.e2e.server import DagsterDev
+from project_fanout_tests.processes import run_python
 
 MODULE = "project_fanout_tests.e2e.location"
 
@@ -33,7 +34,7 @@ def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) 
     config.write_text("execution: {config: {in_process: {}}}")
 
     command = ["dagster", "job", "execute", "-m", MODULE, "-j", "workers_job", "-c", str(config)]
-    run = run_python("-m", *command, home=home, folder=tmp_path, timeout_s=300)
+    run = run_python("-m", *command, home=home, folder=tmp_path, fresh=True)
 
     assert run.returncode == 0, run.stderr[-4000:]
     check_imports(stored_imports(home))

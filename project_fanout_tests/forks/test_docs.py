@@ -8,8 +8,8 @@ import yaml
 
 from project_fanout.definitions import defs
 from project_fanout.forks.request import ForkTask
-from project_fanout_tests.e2e.server import run_pytest, run_python
 from project_fanout_tests.pages import blocks, page, written
+from project_fanout_tests.processes import run_pytest, run_python
 
 PAGE = page("docs/forks.md")
 

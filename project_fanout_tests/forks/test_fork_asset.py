@@ -236,6 +236,7 @@ def test_a_result_that_is_not_json_fails_its_task():
     assert "nan, which is not JSON" in result.output_for_node("fork")["a"]["reasonForIncompletion"]
 
 
+@pytest.mark.slow
 def test_five_hundred_tasks_of_three_kinds(tmp_path):
     """Every reference is in the join once, in the order given, with the output of its own kind."""
     kinds = [("double", {"number": 7}), ("shout", {"text": "hi"}), ("double_and_one", {"number": 7})]

@@ -15,9 +15,9 @@ from project_fanout.images import __main__ as command
 from project_fanout.images.assets import image_catalog, renditions_report, web_renditions
 from project_fanout.images.catalog import shipped_photos
 from project_fanout.images.warehouse import Warehouse
-from project_fanout_tests.e2e.server import run_python
 from project_fanout_tests.images.samples import bad_pictures, quadrants
 from project_fanout_tests.pages import blocks, page
+from project_fanout_tests.processes import run_python
 
 ASSETS = [image_catalog, web_renditions, renditions_report]
 
@@ -70,7 +70,8 @@ def test_the_query_of_the_readme_tells_what_a_phone_loads(shipped):
     [query] = blocks(text, "sql")
     (folder / "phone.sql").write_text(query)
     [command] = re.findall(r'^\.venv/bin/python -c "(import duckdb.*)"$', text, re.MULTILINE)
-    shown = run_python("-c", command.replace("output/warehouse", "warehouse"), home=folder, folder=folder)
+    command = command.replace("output/warehouse", "warehouse")
+    shown = run_python("-c", command, home=folder, folder=folder, fresh=True)
     assert shown.returncode == 0, shown.stderr
     assert "chelsea.png" in shown.stdout
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:

@@ -648,6 +648,7 @@ def test_an_aggregate_that_raises_fails_the_run() -> None:
     assert not result.get_asset_materialization_events()
 
 
+@pytest.mark.slow
 def test_a_policy_may_be_given_to_the_pool_too() -> None:
     """The pool's size is the run's, the policy's cap the asset's: both are kept. No worker outlives the run."""
     before = NothingLeft()

@@ -1,4 +1,4 @@
-"""Ten thousand bad inputs: each works, or is refused with an error that names the value, before a unit runs."""
+"""Bad input works, or is refused by an error that names the value, before a unit runs: 1,000 tries, 10,000 at night."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,10 +23,16 @@ from project_fanout.engine.values import to_json
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
 from project_fanout.orchestration.keys import mapping_key
 from project_fanout_tests.engine.runner_stages import echo
+from project_fanout_tests.nightly import examples
 
-MANY = settings(max_examples=2_250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-FEWER = settings(MANY, max_examples=1_000)
-FEW = settings(MANY, max_examples=25)
+MANY = settings(
+    max_examples=examples(225, at_night=2_250),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+)
+FEWER = settings(MANY, max_examples=examples(100, at_night=1_000))
+FEW = settings(MANY, max_examples=examples(10, at_night=100))
 
 TEXTS = st.text(max_size=20) | st.sampled_from(
     ["", " ", "\0", "\ud800", "a\udfff", "class", "../x", "k" * 300]

@@ -271,6 +271,7 @@ def test_the_steps_metadata_counts(tmp_path: Path) -> None:
     assert "r1u0" in counted[1]["failures"]
 
 
+@pytest.mark.slow
 def test_crashes_and_deadlines_are_rows() -> None:
     """A unit that ends its worker and one over its deadline, each beside healthy siblings."""
     for stage, key, status in (
@@ -316,6 +317,7 @@ def test_fail_fast_starts_fewer_units(tmp_path: Path, fail_fast: bool, started: 
     assert ("17 more units were not started, because fail_fast is on" in message) is fail_fast
 
 
+@pytest.mark.slow
 def test_one_pool_and_one_cap_for_all_records(tmp_path: Path) -> None:
     """`max_workers: 1` holds for the units of all records, in a pool of two."""
     asset = build_fanout_asset("levels", records=stages.some_records, stages=[stages.level])

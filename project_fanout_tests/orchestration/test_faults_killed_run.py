@@ -1,10 +1,7 @@
 """A run whose process is killed is resumed at the cost of what was missing, and never half shown."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -25,6 +22,7 @@ from project_fanout_tests.orchestration.fault_work import (
     half_done,
     journal,
 )
+from project_fanout_tests.processes import Process, start
 from project_fanout_tests.waiting import wait_until
 
 ROWS = RECORDS * UNITS * CHILDREN
@@ -49,15 +47,14 @@ class Place:
         shutil.copytree(self.path, path)
         return Place(path)
 
-    def start(self, executor: str) -> subprocess.Popen[bytes]:
+    def start(self, executor: str) -> Process:
         """Start a run in a process of its own."""
-        with (self.path / "stderr").open("wb") as stderr:
-            return subprocess.Popen(
-                [sys.executable, "-m", fault_jobs.__name__, str(self.home), executor],
-                cwd=Path(__file__).parents[2],
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                env={**os.environ, "DAGSTER_HOME": str(self.home), FOLDER: str(self.work)},
+        with (self.path / "stderr").open("w") as errors:
+            return start(
+                *("-m", fault_jobs.__name__, str(self.home), executor),
+                home=self.home,
+                errors=errors,
+                **{FOLDER: str(self.work)},
             )
 
 

@@ -2,8 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
-import sys
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +18,7 @@ from project_fanout.orchestration import LedgerResource, UnitPoolResource, build
 from project_fanout_tests.engine.ledger.support import locked
 from project_fanout_tests.orchestration.ledger_work import counted, letters
 from project_fanout_tests.orchestration.support import INLINE, failure_text, materialization
+from project_fanout_tests.processes import start
 from project_fanout_tests.waiting import wait_until
 
 
@@ -222,12 +221,7 @@ def test_two_runs_at_once_keep_apart(tmp_path: Path, work: Path, path: Path) -> 
         "from project_fanout_tests.orchestration.test_faults_of_the_ledger import run\n"
         "assert run(pathlib.Path(sys.argv[1]), sys.argv[2], meet=True, upper=True).success\n"
     )
-    other = subprocess.Popen(
-        [sys.executable, "-c", script, str(others_work), str(path)],
-        cwd=Path(__file__).parents[2],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    other = start("-c", script, str(others_work), str(path), home=tmp_path)
     try:
         wait_until(lambda: len(list(others_work.iterdir())) == 3, "half of it is done", 60)
         mine = run(work, path)

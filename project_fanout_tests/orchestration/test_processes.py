@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ import yaml
 from project_fanout_tests.engine.pools.support import child_pids, lives
 from project_fanout_tests.orchestration import jobs
 from project_fanout_tests.orchestration.support import assert_same, table
+from project_fanout_tests.processes import Process, run_python, start
 from project_fanout_tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+COMMAND = ("-m", "dagster", "job", "execute", "-m", jobs.__name__, "-j")
 
 
 @pytest.fixture
@@ -31,36 +31,15 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.Dag
         yield found
 
 
-def dagster(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the `dagster` command."""
-    return subprocess.run(
-        [sys.executable, "-m", "dagster", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=180,
-    )
-
-
-def execute_job(name: str, config: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def execute_job(name: str, config: Path, home: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run a job from the command line."""
-    return dagster(*("job", "execute", "-m", jobs.__name__, "-j", name, "-c", str(config)), **environment)
+    return run_python(*COMMAND, name, "-c", str(config), home=home, **options)
 
 
-def start_job(name: str, config: Path, log: Path) -> "subprocess.Popen[bytes]":
+def start_job(name: str, config: Path, home: Path, log: Path, *, fresh: bool = False) -> Process:
     """Start a job from the command line; what it prints goes to *log*."""
-    command = ("-m", "dagster", "job", "execute", "-m", jobs.__name__, "-j", name, "-c", str(config))
     with log.open("w") as output:
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
+        return start(*COMMAND, name, "-c", str(config), home=home, output=output, errors=output, fresh=fresh)
 
 
 def descendants(pid: int) -> set[int]:
@@ -88,7 +67,9 @@ def test_executor_and_hash_seed_do_not_matter(
     expected = table(jobs.chain, params={"offset": 5})
     config: dict[str, Any] = {"ops": {"chain": {"config": {"params": {"offset": "5"}}}}}
 
-    run = execute_job("in_process", written(tmp_path, config), PYTHONHASHSEED="1")
+    run = execute_job(
+        "in_process", written(tmp_path, config), tmp_path / "home", fresh=True, PYTHONHASHSEED="1"
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert_same(jobs.defs.load_asset_value("chain", instance=instance), expected)
 
@@ -112,7 +93,7 @@ def test_the_command_line_refuses_bad_run_config(instance: dg.DagsterInstance, t
     marks = tmp_path / "marks"
     marks.mkdir()
     bad = {"params": {"folder": str(marks), "count": "many"}, "policy": {"max_attempts": 0}}
-    run = execute_job("held_job", written(tmp_path, {"ops": {"held": {"config": bad}}}))
+    run = execute_job("held_job", written(tmp_path, {"ops": {"held": {"config": bad}}}), tmp_path / "home")
     assert run.returncode != 0
     assert "ops: held: config: params: count is 'many', accepted: int" in run.stderr
     assert "max_attempts is 0, accepted: 1 to 100" in run.stderr
@@ -127,7 +108,7 @@ def test_no_step_outlives_a_killed_run_under_the_multiprocess_executor(
     marks.mkdir()
     params = {"folder": str(marks), "count": 1, "units": 2, "at": "r0u0"}
     config = written(tmp_path, {"ops": {"held": {"config": {"params": params}}}})
-    run = start_job("held_multiprocess", config, tmp_path / "log")
+    run = start_job("held_multiprocess", config, tmp_path / "home", tmp_path / "log", fresh=True)
     wait_until(lambda: (marks / "r0u0.0").exists() or run.poll() is not None, "a unit runs", 120)
     assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
     below = descendants(run.pid)
@@ -146,7 +127,7 @@ def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tm
     marks.mkdir()
     params = {"folder": str(marks), "count": 6, "units": 2, "at": "r3u0"}
     config = {"ops": {"held": {"config": {"params": params}}}}
-    run = start_job("held_job", written(tmp_path, config), tmp_path / "log")
+    run = start_job("held_job", written(tmp_path, config), tmp_path / "home", tmp_path / "log")
     wait_until(lambda: (marks / "r3u0.0").exists() or run.poll() is not None, "the fourth record runs", 120)
     assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
     run.send_signal(signal.SIGKILL)

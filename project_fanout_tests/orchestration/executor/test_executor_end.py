@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 from functools import partial
@@ -16,6 +15,7 @@ import yaml
 
 from project_fanout.orchestration.executor import incremental
 from project_fanout_tests.orchestration.executor import streaming_jobs
+from project_fanout_tests.processes import Process, start
 from project_fanout_tests.waiting import wait_until
 
 SETTINGS = {"telemetry": {"enabled": False}}
@@ -36,15 +36,9 @@ def marks(tmp_path: Path) -> Path:
     return folder
 
 
-def start(home: Path, name: str, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start_run(home: Path, name: str, config: dict[str, Any]) -> Process:
     """Execute a job in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", streaming_jobs.__name__, str(home), name, json.dumps(config)],
-        cwd=Path(__file__).parents[3],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "DAGSTER_HOME": str(home)},
-    )
+    return start("-m", streaming_jobs.__name__, str(home), name, json.dumps(config), home=home)
 
 
 def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None, list[str]]:
@@ -81,7 +75,7 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
     """
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("beds", 3)
-    process = start(home, name, streaming_jobs.config(marks, resource))
+    process = start_run(home, name, streaming_jobs.config(marks, resource))
     try:
         wait_until(
             lambda: {mark[:-1] + number for number in "012"} <= set(os.listdir(marks)), "all three wait"
@@ -109,7 +103,7 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
 
 def test_a_killed_run_keeps_every_event_and_can_be_resumed(home: Path, marks: Path) -> None:
     """After SIGKILL the log holds what steps have seen stored; a re-execution from failure does not hang."""
-    process = start(home, "waiting", streaming_jobs.config(marks, "gate"))
+    process = start_run(home, "waiting", streaming_jobs.config(marks, "gate"))
     try:
         wait_until(
             lambda: {"waiting 0", "waiting 1", "waiting 2"} <= set(os.listdir(marks)), "all three wait"
