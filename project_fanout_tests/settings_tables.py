@@ -19,7 +19,7 @@ from project_fanout.forks.assets import RemoteFilesResource
 from project_fanout.images.photographs import read_photographs
 from project_fanout.images.renditions import render
 from project_fanout.orchestration import LedgerResource, UnitPoolResource
-from project_fanout_tests.e2e.server import ROOT
+from project_fanout_tests.processes import ROOT
 
 COMMAND = "make tables"
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
