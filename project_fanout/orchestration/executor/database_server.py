@@ -50,19 +50,25 @@ class DatabaseServer:
         self._lock = threading.Lock()
         self._lost = False
         self._given_up = False
-        #: One for each run of this process that has one: set once the run has been interrupted.
+        #: Why the runs of this process end; set until they have.
+        self._verdict: str | None = None
+        #: One for each run of this process: set once it has been interrupted.
         self._interrupts: list[threading.Event] = []
 
     @contextmanager
     def until(self, interrupted: threading.Event | None) -> Iterator[None]:
-        """Wait no longer for the server than it takes to reconnect, once *interrupted* is set."""
-        interrupts = [] if interrupted is None else [interrupted]
-        self._interrupts += interrupts
+        """Wait no longer for the server than it takes to reconnect, once *interrupted* is set.
+
+        In here a server that has been given up stays so: a step that ends must not try again, with the
+        locks of Dagster's logging held, while an interrupt is raised in the others.
+        """
+        interrupt = interrupted or threading.Event()
+        self._interrupts.append(interrupt)
         try:
             yield
         finally:
-            for interrupt in interrupts:
-                self._interrupts.remove(interrupt)
+            self._interrupts.remove(interrupt)
+            self._verdict = None
 
     def call(self, action: Callable[[], _T]) -> _T:
         """Return what *action* returns; while it fails because a connection is lost, call it again.
@@ -73,6 +79,8 @@ class DatabaseServer:
         lost_at: float | None = None
         pause_s = _FIRST_PAUSE_S
         while True:
+            if self._verdict is not None:
+                raise DatabaseServerLostError(self._verdict)
             try:
                 result = action()
             except Exception as error:
@@ -123,10 +131,12 @@ class DatabaseServer:
         message = (
             f"Dagster's Postgres storage at {self._name} could not be reached for {away_s:.0f} s: "
             f"{_cause(error)}. Check that the server is running and accepts connections from this machine, then "
-            "re-execute the run from failure."
+            "re-execute the run; if it is still shown as started, terminate it first."
         )
         with self._lock:
             first, self._given_up = not self._given_up, True
+            if self._interrupts:
+                self._verdict = message
         if first:
             _say(message)
         return DatabaseServerLostError(message)

@@ -10,12 +10,14 @@ from project_fanout.orchestration.internals import SqlEventLogStorageTable
 
 _EVENTS = SqlEventLogStorageTable
 _INSERT = _EVENTS.insert()
-#: A row, the server process that writes it, and the transaction.
-_MARK: tuple[Any, ...] = (
+#: A row, and the transaction that writes it with its server process.
+_ROW: tuple[Any, ...] = (
     _EVENTS.c.id,
     db.func.pg_backend_pid().label("pid"),
     db.literal_column("xmin::text").label("xid"),
 )
+#: The same before there is a row; `xmin` has 32 bits.
+_NO_ROW = db.text("SELECT NULL AS id, pg_backend_pid() AS pid, (txid_current() % 4294967296)::text AS xid")
 #: Ends a transaction that is still under way; a process has at most one, and `backend_xid` is gone once others see
 #: what it has committed.
 _END = db.text(
@@ -37,8 +39,8 @@ class EventTransaction:
     ) -> None:
         self._rows = rows
         self._write = write
-        #: Of a row whose COMMIT has been sent, and its answer has not come.
-        self._mark: Any = None
+        #: What is known of the last attempt's transaction; None where nothing can be left of it.
+        self._begun: Any = None
 
     def run(self, connection: db.Connection) -> None:
         """Write and commit; on Postgres only what an earlier, lost connection has not committed.
@@ -50,27 +52,33 @@ class EventTransaction:
             with connection.begin():
                 connection.execute(_INSERT, self._rows)
             return
-        if self._mark is not None and self._is_stored(connection, self._mark):
+        if self._begun is not None and self._is_stored(connection, self._begun):
             return
-        self._mark = None
+        self._begun = None
         with connection.begin():
-            mark = self._insert(connection)
-            self._mark = mark
+            if self._write is None:
+                # Until COMMIT is sent it is of no consequence: it commits nothing, and nobody waits for a new row.
+                begun = connection.execute(_INSERT.returning(*_ROW), self._rows).first()
+            else:
+                # It may lock rows of assets, for which the next attempt would wait.
+                self._begun = connection.execute(_NO_ROW).one()
+                self._write(connection)
+                begun = self._newest(connection)
+            self._begun = begun
 
-    def _insert(self, connection: db.Connection) -> Any:
-        if self._write is None:
-            return connection.execute(_INSERT.returning(*_MARK), self._rows).first()
-        self._write(connection)
+    def _newest(self, connection: db.Connection) -> Any:
         [row] = self._rows
-        own = db.select(*_MARK).where(_EVENTS.c.run_id == row["run_id"], _EVENTS.c.event == row["event"])
-        return connection.execute(own.order_by(_EVENTS.c.id.desc()).limit(1)).first()
+        same = db.select(*_ROW).where(_EVENTS.c.run_id == row["run_id"], _EVENTS.c.event == row["event"])
+        return connection.execute(same.order_by(_EVENTS.c.id.desc()).limit(1)).one()
 
-    def _is_stored(self, connection: db.Connection, mark: Any) -> bool:
+    def _is_stored(self, connection: db.Connection, begun: Any) -> bool:
         """Tell whether the lost transaction has been committed: all of its rows are there, or none."""
         with connection.begin():
-            pending = connection.execute(_END, {"pid": mark.pid, "xid": mark.xid}).first() is not None
+            pending = connection.execute(_END, {"pid": begun.pid, "xid": begun.xid}).first() is not None
             # A server that has crashed may give ids that nobody committed to somebody else.
-            event = connection.scalar(db.select(_EVENTS.c.event).where(_EVENTS.c.id == mark.id))
+            event = connection.scalar(db.select(_EVENTS.c.event).where(_EVENTS.c.id == begun.id))
         if pending:
-            raise TransactionPendingError(f"transaction {mark.xid} of process {mark.pid} is still under way")
+            raise TransactionPendingError(
+                f"transaction {begun.xid} of process {begun.pid} is still under way"
+            )
         return event in {row["event"] for row in self._rows}
