@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ class PostgresServer:
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+            self.port: int = free.getsockname()[1]
         folder.chmod(0o700)
         if os.geteuid() == 0:
             shutil.chown(folder, *self._owner())
@@ -35,10 +36,10 @@ class PostgresServer:
         self.start()
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start it and wait until it answers; it ends with the thread that has started it."""
         settings = [
             "listen_addresses=127.0.0.1",
-            f"port={self._port}",
+            f"port={self.port}",
             "unix_socket_directories=",
             "max_connections=60",
             "fsync=off",  # its data need not outlive the machine, only the processes
@@ -52,7 +53,7 @@ class PostgresServer:
                 stderr=log,
             )
         for _ in range(600):
-            asked = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self._port), "-t", "5"]
+            asked = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "5"]
             if subprocess.run(asked, check=False).returncode == 0:
                 return
             assert self._process.poll() is None, Path(log.name).read_text()
@@ -68,6 +69,23 @@ class PostgresServer:
         self._process.send_signal(how)
         self._process.wait(60)
 
+    def restart(self) -> None:
+        """Restart it as `pg_ctl -m immediate restart` does: it drops everybody and recovers as from a crash."""
+        self.stop(signal.SIGQUIT)
+        self.start()
+
+    def cut_connections(self) -> int:
+        """Terminate all connections to it, as an administrator may; return how many there were."""
+        engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+        query = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        with engine.connect() as connection:
+            cut = len(connection.execute(text(query)).all())
+        engine.dispose()
+        return cut
+
     def new_database(self) -> str:
         """Return the URL of a new, empty database."""
         name = f"t{uuid.uuid4().hex}"
@@ -78,7 +96,7 @@ class PostgresServer:
         return self._url(name)
 
     def _url(self, database: str) -> str:
-        return f"postgresql+psycopg2://tester@127.0.0.1:{self._port}/{database}"
+        return f"postgresql+psycopg2://tester@127.0.0.1:{self.port}/{database}"
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [*self._as_owner(), self._programs / program, *arguments]
@@ -109,9 +127,9 @@ def _programs() -> Path | None:
     return next((folder for folder in folders if (folder / "postgres").exists()), None)
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """One server for the whole session; skips where none is installed (where CI=true, that fails)."""
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """Run a server; skips where none is installed (where CI=true, that fails)."""
     programs = _programs()
     if programs is None:
         pytest.skip(_HOW)
@@ -121,9 +139,18 @@ def postgres_server() -> Iterator[PostgresServer]:
         folder = Path(temporary) / "server"
         folder.mkdir()
         server = PostgresServer(programs, folder)
+        try:
+            yield server
+        finally:
+            # At once: the last checkpoint of a proper stop took up to 47 s, for files that are deleted anyway.
+            server.stop(signal.SIGQUIT)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the whole session."""
+    with running_server() as server:
         yield server
-        # At once: the last checkpoint of a proper stop took up to 47 s, for files that are deleted anyway.
-        server.stop(signal.SIGQUIT)
 
 
 @pytest.fixture

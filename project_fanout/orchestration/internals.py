@@ -57,7 +57,6 @@ from dagster._core.executor.child_process_executor import _execute_command_in_ch
 from dagster._core.log_manager import DagsterLogManager
 from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType, ComputeLogManager
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
-from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import (
     SqliteEventLogStorage,
 )
@@ -65,7 +64,7 @@ from dagster._core.storage.tags import GLOBAL_CONCURRENCY_TAG, PRIORITY_TAG
 from dagster._utils.error import (
     serializable_error_info_from_exc_info,
 )
-from dagster._utils.interrupts import capture_interrupts, pop_captured_interrupt
+from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt, pop_captured_interrupt
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 from dagster_shared import telemetry
 from dagster_shared.error import SerializableErrorInfo
@@ -101,7 +100,6 @@ __all__ = [
     "RetryMode",
     "ScopedResourcesBuilder",
     "SerializableErrorInfo",
-    "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
     "StepExecutionContext",
@@ -113,6 +111,7 @@ __all__ = [
     "_execute_command_in_child_process",
     "_trigger_hook",
     "capture_interrupts",
+    "check_captured_interrupt",
     "create_compute_log_file_key",
     "dagster_event_sequence_for_step",
     "get_retries_config",

@@ -28,9 +28,14 @@ LEDGER_URL = "FANOUT_LEDGER_URL"
 #: Name of the file in the home of a Dagster instance.
 LEDGER_FILE = "fanout_ledger.db"
 
-#: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down,
-#: and another process inserted the row or made the table between our look and our insert.
-_PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "23505", "42P07"})
+#: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down, a
+#: connection ended because it was idle, too many of them, and another process inserted the row or made the table
+#: between our look and our insert.
+_PASSING_STATES = frozenset(
+    {"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "53300", "23505", "42P07"}
+)
+#: Seconds to wait for a server that has not answered yet: it may be restarting, but its address may be wrong.
+_FIRST_WAIT_S = 10.0
 
 
 def default_ledger_url(environ: Mapping[str, str] = os.environ, *, home: str | Path | None = None) -> str:
@@ -56,7 +61,7 @@ class LedgerDatabase:
         url: an SQLAlchemy URL or the path of an SQLite file, perhaps with `~`. SQLite and PostgreSQL are tested.
         create: make the folder, the file and the tables where they are missing.
         lock_timeout_s: seconds that a transaction waits for locks of others, and for a server that
-            went away, before it is given up.
+            went away, before it is given up; a server that has not answered yet gets 10 at most.
 
     Raises:
         LedgerError: it cannot be opened, it was written by another version, or, with *create*, it
@@ -66,7 +71,7 @@ class LedgerDatabase:
     def __init__(self, url: str | Path, *, create: bool = True, lock_timeout_s: float = 60.0) -> None:
         self._url = _parsed(url)
         self._lock_timeout_s = lock_timeout_s
-        self._opened = False
+        self._answered = False
         self._is_sqlite = self._url.get_backend_name() == "sqlite"
         if self._is_sqlite:
             self._check_folder(create=create)
@@ -76,7 +81,6 @@ class LedgerDatabase:
         except BaseException:
             self._engine.dispose()
             raise
-        self._opened = True
 
     @property
     def name(self) -> str:
@@ -205,27 +209,33 @@ class LedgerDatabase:
                 return work(connection)
 
     def _patiently(self, action: Callable[[], _T]) -> _T:
-        give_up_at = time.monotonic() + self._lock_timeout_s
+        begin = time.monotonic()
         while True:
             try:
-                return action()
+                result = action()
             except (SQLAlchemyError, sqlite3.Error) as error:
-                if not self._passes(error) or time.monotonic() >= give_up_at:
+                if time.monotonic() - begin >= self._patience_s(error):
                     raise LedgerError(self._explain(error)) from error
+            else:
+                self._answered = True
+                return result
             # Nothing tells when another process lets go or a server is back. For a random time, so that two
             # that have met do not meet again.
             time.sleep(random.uniform(0.01, 0.1))
 
-    def _passes(self, error: Exception) -> bool:
-        """Tell whether the same transaction may succeed later."""
+    def _patience_s(self, error: Exception) -> float:
+        """Return how long to try the same transaction again: 0 where that cannot help."""
         if _is_locked(error):
-            return True
+            return self._lock_timeout_s
         if not isinstance(error, DBAPIError) or self._is_sqlite:
-            return False
+            return 0.0
+        if error.connection_invalidated:
+            return self._lock_timeout_s
         if code := getattr(error.orig, "pgcode", None):
-            return code in _PASSING_STATES
-        # A server that was there comes back; one that never was is a wrong address.
-        return self._opened and isinstance(error, OperationalError)
+            return self._lock_timeout_s if code in _PASSING_STATES or code.startswith("08") else 0.0
+        if not isinstance(error, OperationalError):
+            return 0.0
+        return self._lock_timeout_s if self._answered else min(_FIRST_WAIT_S, self._lock_timeout_s)
 
     def _explain(self, error: Exception) -> str:
         cause = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]

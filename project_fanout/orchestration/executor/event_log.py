@@ -16,12 +16,16 @@ from typing import Any
 import sqlalchemy as db
 from dagster import DagsterInstance, EventLogEntry
 
+from project_fanout.orchestration.executor.event_transaction import EventTransaction
+from project_fanout.orchestration.executor.patient_storage import (
+    is_stock_postgres,
+    over_connection,
+    patient_server,
+)
 from project_fanout.orchestration.internals import (
     ASSET_CHECK_EVENTS,
     ASSET_EVENTS,
     EVENT_TYPE_TO_PIPELINE_RUN_STATUS,
-    SqlEventLogStorage,
-    SqlEventLogStorageTable,
     SqliteEventLogStorage,
 )
 
@@ -36,31 +40,38 @@ _BUSY_S = 30
 
 
 @contextmanager
-def open_event_log(instance: DagsterInstance, run_id: str) -> Iterator[None]:
+def open_event_log(
+    instance: DagsterInstance, run_id: str, interrupted: threading.Event | None = None
+) -> Iterator[None]:
     """Keep one connection open for the events of *run_id* that this process stores.
 
     An event is acknowledged when its transaction has been committed, as before, with the database's
     own settings: WAL and `synchronous=FULL` with SQLite, so that it survives a kill of the process
     and, where fsync is honest, a power loss. Events that arrive during a commit share the next one.
+    A lost connection to Postgres is opened again, and the event is in the log once.
 
-    Events that Dagster also writes elsewhere (assets, asset checks, run status), those of other runs
-    and other storages than stock SQLite and Postgres take Dagster's own way.
+    With SQLite, events that Dagster also writes elsewhere (assets, asset checks, run status) take
+    Dagster's own way, as do those of other runs and of other storages than stock SQLite and Postgres.
 
     The storage object gets a `store_event` of its own for as long as a run of this process needs it.
+
+    Args:
+        instance: whose event log.
+        run_id: the run.
+        interrupted: set when the run is to end: then a server that is away is no longer waited for.
     """
-    storage = instance.event_log_storage
-    opener = _opener(storage, run_id)
-    if opener is None:
-        yield
-        return
-    writer = EventWriter(opener)
-    _install(storage, run_id, writer)
-    try:
-        with _checkpoints(storage, run_id):
+    storage: Any = instance.event_log_storage
+    if _is_sqlite(storage):
+        writer = EventWriter(lambda: _sqlite_connection(storage, run_id))
+        with _checkpoints(storage, run_id), _installed(storage, run_id, writer, _store_sqlite):
             yield
-    finally:
-        _uninstall(storage, run_id)
-        writer.close()
+    elif is_stock_postgres(storage):
+        server = patient_server(instance)
+        writer = EventWriter(lambda: _postgres_connection(storage, run_id), server.call)
+        with server.until(interrupted), _installed(storage, run_id, writer, _store_postgres):
+            yield
+    else:
+        yield
 
 
 class EventWriter:
@@ -71,44 +82,77 @@ class EventWriter:
 
     Args:
         open_connection: opens a connection, and closes it on exit.
+        call: calls an action that needs a connection, again where that may help.
     """
 
-    def __init__(self, open_connection: Callable[[], AbstractContextManager[db.Connection]]) -> None:
+    def __init__(
+        self,
+        open_connection: Callable[[], AbstractContextManager[db.Connection]],
+        call: Callable[[Callable[[], None]], None] = lambda action: action(),
+    ) -> None:
         self._open = open_connection
-        self._insert = SqlEventLogStorageTable.insert()
+        self._call = call
         self._lock = threading.Lock()
+        self._committing: int | None = None
         self._queued: deque[_Entry] = deque()
         self._opened: AbstractContextManager[db.Connection] | None = None
         self._connection: db.Connection | None = None
         self._used_at = 0.0
 
-    def store(self, row: dict[str, Any]) -> None:
-        """Store *row* durably; return when it is, raise what the database raises."""
-        entry = _Entry(row)
+    def store(self, row: dict[str, Any], write: Callable[[db.Connection], None] | None = None) -> None:
+        """Store *row* durably; return when it is, raise what the database raises.
+
+        Args:
+            row: for the table `event_logs`.
+            write: writes the row, and what belongs to it elsewhere, in its place.
+        """
+        entry = _Entry(row, write)
         self._queued.append(entry)
+        if self._committing == threading.get_ident():
+            # A log record about the commit that this thread is at, which it cannot wait for.
+            return
         with self._lock:
             if not entry.done:
-                self._commit_queued()
+                self._committing = threading.get_ident()
+                try:
+                    while not entry.done:
+                        self._commit(self._next_batch())
+                finally:
+                    self._committing = None
         if entry.error is not None:
             raise entry.error
 
     def close(self) -> None:
         """Close the connection; a later `store` would open it again."""
         with self._lock:
+            while self._queued:  # log records that nobody waits for
+                self._commit(self._next_batch())
             self._close()
 
-    def _commit_queued(self) -> None:
-        entries = [self._queued.popleft() for _ in range(len(self._queued))]
+    def _next_batch(self) -> "list[_Entry]":
+        """Return what the next transaction takes: all that are queued, up to one with a `write` of its own."""
+        batch = [self._queued.popleft()]
+        while batch[0].write is None and self._queued and self._queued[0].write is None:
+            batch.append(self._queued.popleft())
+        return batch
+
+    def _commit(self, entries: "list[_Entry]") -> None:
+        transaction = EventTransaction([entry.row for entry in entries], entries[0].write)
+
+        def attempt() -> None:
+            try:
+                transaction.run(self._ready_connection())
+            except BaseException:
+                # What state the connection is in, nobody knows: the next attempt gets a new one.
+                self._close()
+                raise
+            self._used_at = time.monotonic()
+
         error: BaseException | None = None
         try:
-            connection = self._ready_connection()
-            with connection.begin():
-                connection.execute(self._insert, [entry.row for entry in entries])
-            self._used_at = time.monotonic()
+            self._call(attempt)
         except BaseException as raised:
             error = raised
-            # What state the connection is in, nobody knows: the next event gets a new one.
-            self._close()
             if not isinstance(raised, Exception):
                 raise
         finally:
@@ -138,10 +182,11 @@ class EventWriter:
 class _Entry:
     """A row on its way into the database."""
 
-    __slots__ = ("done", "error", "row")
+    __slots__ = ("done", "error", "row", "write")
 
-    def __init__(self, row: dict[str, Any]) -> None:
+    def __init__(self, row: dict[str, Any], write: Callable[[db.Connection], None] | None) -> None:
         self.row = row
+        self.write = write
         self.done = False
         self.error: Exception | None = None
 
@@ -158,15 +203,31 @@ def _lost(error: BaseException | None) -> Exception | None:
 # ---- the storages ----------------------------------------------------------------------------
 
 
-def _opener(storage: Any, run_id: str) -> Callable[[], AbstractContextManager[db.Connection]] | None:
-    """Return how to open a connection for the events of *run_id*, None to leave *storage* alone."""
-    store_event = getattr(type(storage), "store_event", None)
-    if store_event is SqliteEventLogStorage.store_event:
-        return lambda: _sqlite_connection(storage, run_id)
+def _is_sqlite(storage: Any) -> bool:
     # A subclass with a store_event of its own does more than insert a row.
-    if type(storage).__module__.startswith("dagster_postgres.") and isinstance(storage, SqlEventLogStorage):
-        return lambda: storage.run_connection(run_id)
-    return None
+    return getattr(type(storage), "store_event", None) is SqliteEventLogStorage.store_event
+
+
+def _store_sqlite(storage: Any, writer: EventWriter, event: EventLogEntry) -> None:
+    if _is_written_elsewhere_too(event):
+        type(storage).store_event(storage, event)
+    else:
+        writer.store(storage._event_to_row(event))
+
+
+def _store_postgres(storage: Any, writer: EventWriter, event: EventLogEntry) -> None:
+    def write(connection: db.Connection) -> None:
+        over = over_connection(storage, connection)
+        over.store_event(event)
+
+    writer.store(storage._event_to_row(event), write if _is_written_elsewhere_too(event) else None)
+
+
+@contextmanager
+def _postgres_connection(storage: Any, run_id: str) -> Iterator[db.Connection]:
+    with storage.run_connection(run_id) as connection:
+        # Dagster's connections commit each statement by itself.
+        yield connection.execution_options(isolation_level="READ COMMITTED")
 
 
 @contextmanager
@@ -191,11 +252,8 @@ def _sqlite_engine(storage: SqliteEventLogStorage, run_id: str) -> db.Engine:
 
 
 @contextmanager
-def _checkpoints(storage: Any, run_id: str) -> Iterator[None]:
+def _checkpoints(storage: SqliteEventLogStorage, run_id: str) -> Iterator[None]:
     """Bring the run's SQLite database up to date every `_CHECKPOINT_S` while it is written to."""
-    if not isinstance(storage, SqliteEventLogStorage):
-        yield
-        return
     ended = threading.Event()
 
     def checkpoint() -> None:
@@ -222,34 +280,43 @@ _writers_lock = threading.Lock()
 _writers: "weakref.WeakKeyDictionary[Any, dict[str, EventWriter]]" = weakref.WeakKeyDictionary()
 
 
-def _install(storage: Any, run_id: str, writer: EventWriter) -> None:
+@contextmanager
+def _installed(
+    storage: Any, run_id: str, writer: EventWriter, store: Callable[[Any, EventWriter, EventLogEntry], None]
+) -> Iterator[None]:
+    """Let events of *run_id* go to *writer* by way of *store*, and close it in the end."""
     with _writers_lock:
         writers = _writers.setdefault(storage, {})
         if not writers:
-            storage.store_event = _store_event(storage, writers)
+            storage.store_event = _store_event(storage, writers, store)
         writers[run_id] = writer
+    try:
+        yield
+    finally:
+        with _writers_lock:
+            del writers[run_id]
+            if not writers:
+                del storage.store_event  # uncovers the method of its class
+                del _writers[storage]
+        writer.close()
 
 
-def _uninstall(storage: Any, run_id: str) -> None:
-    with _writers_lock:
-        writers = _writers[storage]
-        del writers[run_id]
-        if not writers:
-            del storage.store_event  # uncovers the method of its class
-            del _writers[storage]
-
-
-def _store_event(storage: Any, writers: dict[str, EventWriter]) -> Callable[[EventLogEntry], None]:
-    stock = type(storage).store_event
-
+def _store_event(
+    storage: Any,
+    writers: dict[str, EventWriter],
+    store: Callable[[Any, EventWriter, EventLogEntry], None],
+) -> Callable[[EventLogEntry], None]:
     def store_event(event: EventLogEntry) -> None:
-        writer = writers.get(event.run_id)
-        if writer is None or (event.is_dagster_event and event.dagster_event_type in _WRITTEN_ELSEWHERE_TOO):
-            stock(storage, event)
+        if (writer := writers.get(event.run_id)) is None:
+            type(storage).store_event(storage, event)
         else:
-            writer.store(storage._event_to_row(event))
+            store(storage, writer, event)
 
     return store_event
+
+
+def _is_written_elsewhere_too(event: EventLogEntry) -> bool:
+    return event.is_dagster_event and event.dagster_event_type in _WRITTEN_ELSEWHERE_TOO
 
 
 _WRITTEN_ELSEWHERE_TOO = frozenset({*ASSET_EVENTS, *ASSET_CHECK_EVENTS, *EVENT_TYPE_TO_PIPELINE_RUN_STATUS})

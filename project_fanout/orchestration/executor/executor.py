@@ -115,7 +115,10 @@ class FanoutExecutor(dg.Executor):
         begin = time.monotonic()
         loop = RunLoop(plan_context, self._max_concurrent, self._tag_concurrency_limits)
         instance = plan_context.instance
-        with open_event_log(instance, plan_context.run_id), telemetry_ids_read_once(instance):
+        with (
+            open_event_log(instance, plan_context.run_id, loop.interrupted),
+            telemetry_ids_read_once(instance),
+        ):
             yield from self._execute(plan_context, execution_plan, loop)
         yield DagsterEvent.engine_event(
             plan_context,

@@ -62,6 +62,8 @@ class RunLoop:
         self._threads: StepThreads[DagsterEvent] = StepThreads(plan_context.run_id)
         self._contexts: dict[str, StepExecutionContext] = {}
         self._execution: IncrementalExecution | None = None
+        #: Set once an interrupt has come.
+        self.interrupted = threading.Event()
 
     def run(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Yield the events of every step that this run executes.
@@ -142,6 +144,7 @@ class RunLoop:
         # Signals, and with them the flag that Dagster keeps for the process, belong to the main thread.
         if threading.current_thread() is not threading.main_thread() or not pop_captured_interrupt():
             return
+        self.interrupted.set()
         execution.mark_interrupted()
         yield DagsterEvent.engine_event(
             job_context,
