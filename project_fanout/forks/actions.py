@@ -96,6 +96,16 @@ class Actions:
             self._register(each if isinstance(each, Action) else _single(each))
         self.check_inputs(self.defaults, "params sets")
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of all actions."""
+        return tuple(
+            stage
+            for versions in self._registered.values()
+            for registered in versions.values()
+            for stage in registered.stages
+        )
+
     def find(self, name: str, version: int | None = None) -> RegisteredAction:
         """Return the action *name* in *version*, by default the highest.
 

@@ -1,10 +1,9 @@
 """`build_fork_asset`: a graph-backed asset that forks into tasks known at run time, and joins them."""
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import dagster as dg
 import pandas as pd
@@ -21,10 +20,11 @@ from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.fork_config import POLICY, SHARED, ForkRunConfig, as_given, check_policy
 from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, failed_join_text, join_task
 from project_fanout.forks.request import InvalidForkError
-from project_fanout.orchestration.asset import asset_key, define_asset, upstream_of
+from project_fanout.orchestration.asset import define_asset, upstream_of
 from project_fanout.orchestration.collect import log_first_traceback
 from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
+from project_fanout.orchestration.options import Declared, FanoutOptions
 from project_fanout.orchestration.run_config import RunSettings
 
 _SHOWN = 50  # rows of the table of tasks in the metadata
@@ -81,38 +81,12 @@ class ForkOps(FanoutOps):
         )
 
 
-class AssetOptions(TypedDict, total=False):
-    """What `build_fork_asset` hands on to `dagster.graph_asset`."""
-
-    group_name: str | None
-    metadata: Mapping[str, Any] | None
-    tags: Mapping[str, str] | None
-    kinds: AbstractSet[str] | None
-    owners: Sequence[str] | None
-    backfill_policy: dg.BackfillPolicy | None
-    code_version: str | None
-    automation_condition: dg.AutomationCondition | None  # type: ignore[type-arg]  # any kind of key
-    hooks: AbstractSet[dg.HookDefinition] | None
-
-
 def build_fork_asset(
     name: str,
     *,
     actions: Iterable[Action | Callable[..., Any]],
     tasks: Callable[..., Any] = as_given,
-    policy: FanoutPolicy | None = None,
-    params: Mapping[str, Any] | None = None,
-    resources: Mapping[str, Any] | None = None,
-    ins: Mapping[str, Any] | None = None,
-    key_prefix: str | Sequence[str] | None = None,
-    description: str | None = None,
-    partitions_def: dg.PartitionsDefinition | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
-    op_tags: Mapping[str, Any] | None = None,
-    pool: str | None = None,
-    io_manager_key: str | None = None,
-    step_io_manager_key: str | None = None,
-    **options: Unpack[AssetOptions],
+    **options: Unpack[FanoutOptions],
 ) -> AssetsDefinition:
     """Return a graph-backed asset that forks into tasks and joins them.
 
@@ -129,50 +103,32 @@ def build_fork_asset(
         tasks: returns the fork, a dict with `dynamicTasks` and `dynamicTasksInput`, or `forkTaskInputs`
             with `forkTaskName` or `forkTaskWorkflow`, and perhaps `joinOn`. Its positional parameters are
             upstream assets. By default the run config is the fork.
-        policy: how tasks run that do not say otherwise.
-        params: values that replace the defaults of inputs, and of the parameters of *tasks*.
-        resources: resources whose values fill the keyword-only parameters of stages that are named like
-            them: what their `for_units()` returns. Those of `Definitions` replace them.
-        ins: upstream asset of positional parameters of *tasks* that are not named like it.
-        retry_policy: for the steps; tasks have `retryCount` and `policy.max_attempts`.
-        key_prefix, description, partitions_def, op_tags, pool, io_manager_key, step_io_manager_key,
-            options: as for `build_fanout_asset`.
+        options: as for `build_fanout_asset`. *policy* is that of tasks that do not say otherwise, *params*
+            replace the defaults of inputs and of the parameters of *tasks*.
 
     Raises:
-        FanoutDefinitionError: an action, a param or the policy is not acceptable; says which and why.
+        FanoutDefinitionError: an action, a param or another argument is not acceptable; says which and why.
     """
-    where = f"build_fork_asset({name!r})"
-    policy = policy or FanoutPolicy()
-    try:
-        upstream = upstream_of(tasks, ins or {}, partitions_def, options.get("backfill_policy"))
-        check_policy(policy)
-        registry, own = _read_params(actions, tasks, dict(params or {}), frozenset(resources or {}))
-    except FanoutDefinitionError as error:
-        raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
-    key = asset_key(name, key_prefix)
-    ops = ForkOps(
-        key=key,
-        records=tasks,
-        run_config=ForkRunConfig(
-            name=key.to_python_identifier(), params=own, policy=policy, tasks=tasks, actions=registry
-        ),
-        upstream=upstream,
-        partitions_def=partitions_def,
-        code_version=options.get("code_version"),
-        retry_policy=retry_policy,
-        op_tags=op_tags,
-        pool=pool,
-        io_manager_key=io_manager_key,
-        step_io_manager_key=step_io_manager_key,
-        resources=resources or {},
-    )
-    return define_asset(
-        ops,
-        name=name,
-        key_prefix=key_prefix,
-        description=description or inspect.getdoc(function_behind(tasks)),
-        **options,
-    )
+
+    def make(declared: Declared) -> ForkOps:
+        upstream = upstream_of(tasks, declared)
+        check_policy(declared.policy)
+        registry, own = _read_params(actions, tasks, declared.params, frozenset(declared.resources))
+        return ForkOps(
+            declared=declared,
+            records=tasks,
+            upstream=upstream,
+            known_stages=registry.stages,
+            run_config=ForkRunConfig(
+                name=declared.key.to_python_identifier(),
+                params=own,
+                policy=declared.policy,
+                tasks=tasks,
+                actions=registry,
+            ),
+        )
+
+    return define_asset("build_fork_asset", name, options, make)
 
 
 def _read_params(

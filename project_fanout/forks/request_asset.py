@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import dagster as dg
 from dagster import AssetsDefinition
+from typing_extensions import Unpack
 
-from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params
-from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.job_request import InvalidRequestError, read_request, read_text
-from project_fanout.orchestration.asset import asset_key, define_asset
+from project_fanout.orchestration.asset import define_asset, upstream_of
 from project_fanout.orchestration.ops import FanoutOps
+from project_fanout.orchestration.options import Declared, FanoutOptions
 from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, RunSettings
 
 _POLICY = "policy"
@@ -103,15 +103,7 @@ class RequestOps(FanoutOps):
 
 
 def build_request_asset(
-    name: str,
-    *,
-    actions: Sequence[Action | Callable[..., Any]],
-    policy: FanoutPolicy | None = None,
-    resources: Mapping[str, Any] | None = None,
-    description: str | None = None,
-    retry_policy: dg.RetryPolicy | None = None,
-    io_manager_key: str | None = None,
-    **options: Any,
+    name: str, *, actions: Sequence[Action | Callable[..., Any]], **options: Unpack[FanoutOptions]
 ) -> AssetsDefinition:
     """Return a graph-backed asset that runs the job request in its run config.
 
@@ -122,32 +114,26 @@ def build_request_asset(
     Args:
         name: the asset's name.
         actions: what requests may name: `Action`s, or plain stage functions.
-        policy: how tasks run; each field can be overridden per run.
-        resources: resources whose values fill the keyword-only parameters of stages that are named like
-            them: what their `for_units()` returns. Those of `Definitions` replace them.
-        description, retry_policy, io_manager_key, options: as for `build_fanout_asset`.
+        options: as for `build_fanout_asset`, but for *ins*: a request has no upstream assets. *params*
+            replace the defaults of the actions' inputs.
 
     Raises:
-        FanoutDefinitionError: an action or the policy is not acceptable; says which and why.
+        FanoutDefinitionError: an action or another argument is not acceptable; says which and why.
     """
-    try:
-        registry = Actions(tuple(actions), {}, frozenset(resources or {}))
-    except FanoutDefinitionError as error:
-        raise FanoutDefinitionError(f"build_request_asset({name!r}): {error}") from error.__cause__
-    key = asset_key(name, options.get("key_prefix"))
-    run_config = RequestRunConfig(
-        name=key.to_python_identifier(),
-        params=Params(as_requested, []),
-        policy=policy or FanoutPolicy(),
-        actions=registry,
-    )
-    ops = RequestOps(
-        key=key,
-        records=as_requested,
-        run_config=run_config,
-        code_version=options.get("code_version"),
-        retry_policy=retry_policy,
-        io_manager_key=io_manager_key,
-        resources=resources or {},
-    )
-    return define_asset(ops, name=name, description=description, **options)
+
+    def make(declared: Declared) -> RequestOps:
+        registry = Actions(tuple(actions), declared.params, frozenset(declared.resources))
+        return RequestOps(
+            declared=declared,
+            records=as_requested,
+            upstream=upstream_of(as_requested, declared),
+            known_stages=registry.stages,
+            run_config=RequestRunConfig(
+                name=declared.key.to_python_identifier(),
+                params=Params(as_requested, []),
+                policy=declared.policy,
+                actions=registry,
+            ),
+        )
+
+    return define_asset("build_request_asset", name, options, make)

@@ -15,8 +15,9 @@ from project_fanout.engine.params import Params
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster
-from project_fanout.orchestration.declaration import check_declaration, check_resources
+from project_fanout.orchestration.declaration import check_aggregate, check_resources, check_stages
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
+from project_fanout.orchestration.options import Declared, FanoutOptions
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
 
@@ -97,109 +98,102 @@ def build_fanout_asset(
             result of a stage that is not the last becomes the payload of one unit of the next.
         aggregate: makes the asset's value of the DataFrame; may return a `dagster.MaterializeResult`
             with value, metadata and check results.
-        policy: how to fan out, by default `FanoutPolicy()`; each field can be overridden per run.
-        params: values that replace the functions' defaults for this asset.
-        resources: resources whose values fill the keyword-only parameters of stages that are named like
-            them: what their `for_units()` returns. Those of `Definitions` replace them.
-        ins: upstream asset (AssetKey, name or AssetIn) of positional parameters of *records* that are
-            not named like it.
-        retry_policy: for the steps that find and process records; units have `policy.max_attempts`.
         check_specs: checks whose results *aggregate* returns, besides the asset's own
             `all_units_succeeded`.
-        op_tags: tags of the steps that process records, e.g. for `tag_concurrency_limits`.
-        pool: Dagster concurrency pool of the steps that process records.
-        io_manager_key: IO manager of the asset's value.
-        step_io_manager_key: IO manager of what travels between the steps; has to store any Python
-            object. By default `io_manager`.
-        key_prefix, group_name, description, metadata, tags, kinds, owners, partitions_def,
-            backfill_policy, code_version, automation_condition, hooks: as for `dagster.graph_asset`.
+        policy, params, resources, ins, key_prefix: see `FanoutOptions`.
+        retry_policy, op_tags, pool, io_manager_key, step_io_manager_key: of the steps, see `StepOptions`.
+        group_name, description, metadata, tags, kinds, owners, partitions_def, backfill_policy,
+            code_version, automation_condition, hooks: as for `dagster.graph_asset`.
 
     Raises:
         FanoutDefinitionError: an argument is not acceptable; says which and why.
     """
-    where = f"build_fanout_asset({name!r})"
-    try:
-        check_declaration(
-            stages=stages,
-            policy=policy,
-            aggregate=aggregate,
-            mappings={"params": params, "resources": resources, "ins": ins},
-        )
-        upstream = upstream_of(records, ins or {}, partitions_def, backfill_policy)
-        described = tuple(describe_stage(stage) for stage in stages)
-        check_resources(resources or {}, described)
-        all_params = Params(
-            records, stages, params, reserved=frozenset({PARTITION_KEY}), supplied=frozenset(resources or {})
-        )
-    except FanoutDefinitionError as error:
-        raise FanoutDefinitionError(f"{where}: {error}") from error.__cause__
-
-    key = asset_key(name, key_prefix)
-    run_config = RunConfig(key.to_python_identifier(), all_params, policy or FanoutPolicy())
-    ops = FanoutOps(
-        key=key,
-        records=records,
-        stages=described,
-        aggregate=aggregate,
-        run_config=run_config,
-        upstream=upstream,
+    options = FanoutOptions(
+        policy=policy,
+        params=params,
+        resources=resources,
+        ins=ins,
+        key_prefix=key_prefix,
+        group_name=group_name,
+        description=description,
+        metadata=metadata,
+        tags=tags,
+        kinds=kinds,
+        owners=owners,
         partitions_def=partitions_def,
+        backfill_policy=backfill_policy,
         code_version=code_version,
         retry_policy=retry_policy,
+        automation_condition=automation_condition,
+        hooks=hooks,
         op_tags=op_tags,
         pool=pool,
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
-        aggregate_checks=tuple(check_specs or ()),
-        resources=resources or {},
-    )
-    return define_asset(
-        ops,
-        name=name,
-        key_prefix=key_prefix,
-        description=description or inspect.getdoc(function_behind(records)),
-        group_name=group_name,
-        metadata=metadata,
-        tags=tags,
-        kinds=set(kinds) if kinds else None,
-        owners=owners,
-        backfill_policy=backfill_policy,
-        code_version=code_version,
-        automation_condition=automation_condition,
-        hooks=hooks,
     )
 
+    def make(declared: Declared) -> FanoutOps:
+        check_stages(stages)
+        check_aggregate(aggregate)
+        return FanoutOps(
+            declared=declared,
+            records=records,
+            upstream=upstream_of(records, declared),
+            stages=(described := tuple(describe_stage(stage) for stage in stages)),
+            known_stages=described,
+            aggregate=aggregate,
+            aggregate_checks=tuple(check_specs or ()),
+            run_config=RunConfig(
+                declared.key.to_python_identifier(),
+                Params(
+                    records,
+                    stages,
+                    declared.params,
+                    reserved=frozenset({PARTITION_KEY}),
+                    supplied=frozenset(declared.resources),
+                ),
+                declared.policy,
+            ),
+        )
 
-def define_asset(ops: FanoutOps, **options: Any) -> AssetsDefinition:
-    """Return the asset that *ops* compose.
+    return define_asset("build_fanout_asset", name, options, make)
+
+
+def define_asset(
+    factory: str, name: str, options: FanoutOptions, make: Callable[[Declared], FanoutOps]
+) -> AssetsDefinition:
+    """Return the asset *name* of any kind.
 
     Args:
-        ops: its ops.
-        options: as for `dagster.graph_asset`.
+        factory: the function that the user has called, for messages.
+        name: the asset's name.
+        options: what the user has given beside what only that kind of asset has.
+        make: returns the asset's ops.
+
+    Raises:
+        FanoutDefinitionError: an argument is not acceptable; says of which asset, and why.
     """
+    try:
+        declared = Declared.of(name, options)
+        ops = make(declared)
+        check_resources(declared.resources, ops.known_stages)
+    except FanoutDefinitionError as error:
+        raise FanoutDefinitionError(f"{factory}({name!r}): {error}") from error.__cause__
+    described: dict[str, Any] = {"description": inspect.getdoc(function_behind(ops.records))}
     with beta_parts_of_dagster():
         decorated = dg.graph_asset(
-            ins={name: each.asset_in for name, each in ops.upstream.items()},
+            name=name,
+            key_prefix=declared.key.path[:-1] or None,
+            ins={name: upstream.asset_in for name, upstream in ops.upstream.items()},
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
-            partitions_def=ops.partitions_def,
             resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
-            **options,
+            **{**described, **declared.asset},
         )(ops.compose())
         return FanoutAssetsDefinition(**decorated.get_attributes_dict())
 
 
-def asset_key(name: str, key_prefix: str | Sequence[str] | None) -> dg.AssetKey:
-    """Return the key of the asset *name*."""
-    return dg.AssetKey([*([key_prefix] if isinstance(key_prefix, str) else key_prefix or ()), name])
-
-
-def upstream_of(
-    records: Callable[..., Any],
-    ins: Mapping[str, Any],
-    partitions_def: object,
-    backfill_policy: dg.BackfillPolicy | None,
-) -> dict[str, Upstream]:
+def upstream_of(records: Callable[..., Any], declared: Declared) -> dict[str, Upstream]:
     """Return what each positional parameter of *records* takes.
 
     Raises:
@@ -210,7 +204,8 @@ def upstream_of(
             f"records is {records!r}; give a function that returns or yields Records."
         )
     parameters = inspect.signature(records).parameters
-    if PARTITION_KEY in parameters and partitions_def is None:
+    backfill_policy = declared.asset.get("backfill_policy")
+    if PARTITION_KEY in parameters and declared.asset.get("partitions_def") is None:
         raise FanoutDefinitionError(
             "records takes partition_key, but the asset has no partitions; give partitions_def."
         )
@@ -233,11 +228,11 @@ def upstream_of(
             raise FanoutDefinitionError(
                 "records takes context, but knows nothing of Dagster: it gets upstream assets and params."
             )
-        asset_in = ins.get(parameter.name, parameter.name)
+        asset_in = declared.ins.get(parameter.name, parameter.name)
         if not isinstance(asset_in, dg.AssetIn):
             asset_in = dg.AssetIn(key=dg.AssetKey.from_coercible(getattr(asset_in, "key", asset_in)))
         upstream[parameter.name] = Upstream(hints.get(parameter.name, Any), asset_in)
-    if unknown := [each for each in ins if each not in upstream]:
+    if unknown := [option for option in declared.ins if option not in upstream]:
         raise FanoutDefinitionError(
             f"ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "
             f"records ({', '.join(upstream) or 'it has none'})."

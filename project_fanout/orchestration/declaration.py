@@ -1,4 +1,4 @@
-"""What `build_fanout_asset` is given, checked before anything is made of it."""
+"""What the factories of assets are given, checked before anything is made of it."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -9,25 +9,19 @@ from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import Stage
 
 
-def check_declaration(
-    *, stages: object, policy: object, aggregate: object, mappings: Mapping[str, Any]
-) -> None:
+def check_common(policy: object, mappings: Mapping[str, object]) -> None:
     """Refuse what is of the wrong kind, whose use would fail later or elsewhere.
 
     Args:
-        stages: the stage functions.
-        policy: the policy, None for the default.
-        aggregate: what makes the asset's value of the table, None for the table itself.
-        mappings: arguments that are a mapping or None, by their names.
+        policy: the policy.
+        mappings: arguments that are mappings, by their names.
 
     Raises:
         FanoutDefinitionError: names the argument, its value, what is accepted, and what to write.
     """
-    _check_stages(stages)
     _check_policy(policy)
-    _check_aggregate(aggregate)
     for name, value in mappings.items():
-        if value is not None and not isinstance(value, Mapping):
+        if not isinstance(value, Mapping):
             raise FanoutDefinitionError(
                 f"{_said(name, value)}, accepted: a mapping; write {name}={{name: value}}."
             )
@@ -55,7 +49,12 @@ def check_resources(resources: Mapping[str, Any], stages: Sequence[Stage]) -> No
         )
 
 
-def _check_stages(stages: object) -> None:
+def check_stages(stages: object) -> None:
+    """Refuse what is not a list of at least one stage.
+
+    Raises:
+        FanoutDefinitionError: shows what was given, and what to write.
+    """
     if isinstance(stages, Sequence) and not isinstance(stages, (str, bytes)):
         if not stages:
             raise FanoutDefinitionError("stages is empty; give at least one stage function.")
@@ -67,7 +66,7 @@ def _check_stages(stages: object) -> None:
 
 
 def _check_policy(policy: object) -> None:
-    if policy is None or isinstance(policy, FanoutPolicy):
+    if isinstance(policy, FanoutPolicy):
         return
     settings = policy if isinstance(policy, Mapping) and policy else {"max_attempts": 3}
     written = ", ".join(f"{name}={value!r}" for name, value in settings.items())
@@ -76,7 +75,12 @@ def _check_policy(policy: object) -> None:
     )
 
 
-def _check_aggregate(aggregate: object) -> None:
+def check_aggregate(aggregate: object) -> None:
+    """Refuse what cannot be called with the table alone; None stands for the table itself.
+
+    Raises:
+        FanoutDefinitionError: shows what was given, and what to write.
+    """
     if aggregate is None:
         return
     remedy = "accepted: a function of one argument, the table; write `def aggregate(table): return ...`"

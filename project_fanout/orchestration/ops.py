@@ -28,6 +28,7 @@ from project_fanout.orchestration.intermediates import (
     remove_intermediates,
 )
 from project_fanout.orchestration.keys import batch_mapping_key, op_name
+from project_fanout.orchestration.options import Declared
 from project_fanout.orchestration.report import log_step, outcome_frame, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
@@ -64,24 +65,34 @@ class FanoutOps:
     """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields.
 
     Without *stages* every record has to carry a plan, and one step takes it through all of it.
-    *aggregate_checks* are those whose results *aggregate* returns.
+
+    Args:
+        declared: what all kinds of assets are declared with.
+        records: finds the records.
+        run_config: what the asset accepts as run config.
+        stages: the asset's stages; none where every record carries a plan.
+        known_stages: all that a record may go through, whose parameters resources fill.
+        aggregate: makes the asset's value of the table.
+        aggregate_checks: checks whose results *aggregate* returns.
+        upstream: what each positional parameter of *records* takes.
     """
 
-    key: dg.AssetKey
+    declared: Declared
     records: Callable[..., Any]
     run_config: RunConfig
     stages: tuple[Stage, ...] = ()
+    known_stages: tuple[Stage, ...]
     aggregate: Callable[[pd.DataFrame], Any] | None = None
-    upstream: Mapping[str, Upstream] = field(default_factory=dict)
-    partitions_def: dg.PartitionsDefinition | None = None
-    code_version: str | None = None
-    retry_policy: dg.RetryPolicy | None = None
-    op_tags: Mapping[str, Any] | None = None
-    pool: str | None = None
-    io_manager_key: str | None = None
-    step_io_manager_key: str | None = None
     aggregate_checks: tuple[dg.AssetCheckSpec, ...] = ()
-    resources: Mapping[str, Any] = field(default_factory=dict)
+    upstream: Mapping[str, Upstream] = field(default_factory=dict)
+
+    @property
+    def key(self) -> dg.AssetKey:
+        return self.declared.key
+
+    @property
+    def partitions_def(self) -> dg.PartitionsDefinition | None:
+        return self.declared.asset.get("partitions_def")
 
     @property
     def name(self) -> str:
@@ -90,7 +101,7 @@ class FanoutOps:
     @property
     def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
         """The resources that the ops bring along."""
-        given = {key: each.get_resource_definition() for key, each in self.resources.items()}
+        given = {key: each.get_resource_definition() for key, each in self.declared.resources.items()}
         if len(self.stages) == 1:
             return given
         return {batch_input_key(self._step_io): batch_input_manager(self._step_io), **given}
@@ -102,11 +113,14 @@ class FanoutOps:
 
     @property
     def _step_io(self) -> str:
-        return self.step_io_manager_key or "io_manager"
+        return self.declared.steps.get("step_io_manager_key") or "io_manager"
 
     @property
     def _steps(self) -> StageSteps:
-        return StageSteps(self.key, self.run_config, self.stages, self.code_version, tuple(self.resources))
+        code_version = self.declared.asset.get("code_version")
+        return StageSteps(
+            self.key, self.run_config, self.stages, code_version, tuple(self.declared.resources)
+        )
 
     def compose(self) -> Callable[..., Any]:
         """Return the graph: trigger, map the sub-graph of the stages, collect."""
@@ -140,7 +154,7 @@ class FanoutOps:
         op = dg.op(
             name=f"{self.name}__{alias}",
             config_schema=dict,
-            required_resource_keys={UNIT_POOL, LEDGER, self._step_io, *self.resources},
+            required_resource_keys={UNIT_POOL, LEDGER, self._step_io, *self.declared.resources},
             **options,
         )
         return op(function).alias(alias)
@@ -217,10 +231,10 @@ class FanoutOps:
             _with_parameters(trigger_records, ["context", *self.upstream]),
             ins={name: each.op_in for name, each in self.upstream.items()},
             out={
-                RECORDS: dg.DynamicOut(io_manager_key=self.step_io_manager_key),
-                "manifest": dg.Out(io_manager_key=self.step_io_manager_key),
+                RECORDS: dg.DynamicOut(io_manager_key=self.declared.steps.get("step_io_manager_key")),
+                "manifest": dg.Out(io_manager_key=self.declared.steps.get("step_io_manager_key")),
             },
-            retry_policy=self.retry_policy,
+            retry_policy=self.declared.steps.get("retry_policy"),
         )
 
     def _stages_graph(self) -> Any:
@@ -244,10 +258,10 @@ class FanoutOps:
             name,
             process,
             ins={"batch": dg.In(input_manager_key=batch_input_key(self._step_io) if index else None)},
-            out=dg.Out(io_manager_key=self.step_io_manager_key),
-            retry_policy=self.retry_policy,
-            tags=dict(self.op_tags or {}),
-            pool=self.pool,
+            out=dg.Out(io_manager_key=self.declared.steps.get("step_io_manager_key")),
+            retry_policy=self.declared.steps.get("retry_policy"),
+            tags=dict(self.declared.steps.get("op_tags") or {}),
+            pool=self.declared.steps.get("pool"),
         )
 
     def _collect_op(self) -> Any:
@@ -268,7 +282,7 @@ class FanoutOps:
             collect_records,
             ins={"outcomes": dg.In(), "manifest": dg.In()},
             out={
-                "result": dg.Out(is_required=False, io_manager_key=self.io_manager_key),
+                "result": dg.Out(is_required=False, io_manager_key=self.declared.steps.get("io_manager_key")),
                 **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
             },
         )
