@@ -42,6 +42,9 @@ class RecipientsConfig(dg.Config):
     generated: int = Field(
         default=100_000, ge=0, description="How many recipients to generate where there is no source."
     )
+    allow_empty: bool = Field(
+        default=False, description="Whether the list may have no recipients. Default: then the run fails."
+    )
     output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder that the list is kept in.")
 
 
@@ -57,7 +60,8 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
 
     A run that is resumed, and two runs at once, read the same list whatever becomes of its source.
     """
-    found = build_list(Path(config.output_dir).expanduser().absolute(), config.source, config.generated)
+    folder = Path(config.output_dir).expanduser().absolute()
+    found = build_list(folder, config.source, config.generated, allow_empty=config.allow_empty)
     metadata: dict[str, Any] = {
         "dagster/row_count": found.rows,
         "file": dg.MetadataValue.path(found.path),
@@ -195,13 +199,18 @@ def campaign_report(
     )
     counts = report.totals(campaign_delivery)
     without = sum(count for status, count in counts.items() if status not in ("sent", "duplicate"))
+    if without:
+        outcome = f"{without:,} of {len(rows):,} recipients have not been sent to."
+    elif len(rows):
+        outcome = "Everybody has been sent to."
+    else:
+        outcome = f"Nobody has been sent to: the list has {recipients.rows:,} recipients."
     yield dg.AssetCheckResult(
         check_name=ALL_GOT_IT,
-        passed=not without,
+        # A list of nobody has been allowed by the run.
+        passed=not without and (len(rows) > 0 or not recipients.rows),
         # A list with a bad address is no error of the run; a run that has sent nothing must not look like success.
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{without:,} of {len(rows):,} recipients have not been sent to."
-        if without
-        else "Everybody has been sent to.",
+        description=outcome,
         metadata={**counts},
     )
