@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import dagster as dg
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from project_fanout.campaigns import report
 from project_fanout.campaigns.actions import ACTIONS
-from project_fanout.campaigns.outcomes import deliveries_table
+from project_fanout.campaigns.outcomes import check_not_stopped, deliveries_table
 from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
@@ -109,15 +109,23 @@ class MailServerResource(dg.ConfigurableResource):  # type: ignore[type-arg]  # 
         "batch; a worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
     )
 
+    _run: str = PrivateAttr(default="")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note which run sends."""
+        self._run = context.run.run_id if context.run else ""
+
     def for_units(self) -> MailServer:
         """Return the settings as the stage takes them."""
-        return MailServer(**{each.name: getattr(self, each.name) for each in fields(MailServer)})
+        settings = {each.name: getattr(self, each.name) for each in fields(MailServer) if each.name != "run"}
+        return MailServer(**settings, run=self._run)
 
 
 _MAIL_SERVER = MailServerResource()
 
 
 def _collected(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+    check_not_stopped(frame)
     deliveries = deliveries_table(frame)
     return dg.MaterializeResult(value=deliveries, metadata={**report.totals(deliveries)})
 

@@ -58,6 +58,7 @@ class MailServer:
         retry_for_s: seconds for which a server is waited for that is away or takes no mail at all.
         deferred_for_s: seconds for which a recipient whom the server defers is tried again, after the
             others of the batch; the worker does nothing else meanwhile.
+        run: id of the run that sends, "" for none: what a server says of the sender holds for the run.
     """
 
     host: str | None = None
@@ -69,6 +70,7 @@ class MailServer:
     timeout_s: float = 30.0
     retry_for_s: float = 60.0
     deferred_for_s: float = 2.0
+    run: str = ""
 
     @property
     def resolved_port(self) -> int:
