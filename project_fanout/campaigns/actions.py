@@ -33,16 +33,20 @@ def prepare_recipients(
     ] = None,
     page_size: Annotated[int, Ge(1), "Recipients of one task."] = 1000,
     batch_size: Annotated[int, Ge(1), "Recipients of one task of the next job."] = 100,
+    allow_empty: Annotated[
+        bool, "Whether the list may have no recipients; otherwise the task fails."
+    ] = False,
     message: MessageParam = DEFAULT_MESSAGE,
     output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
 ) -> Fanout:
     """Prepare the page of the target list whose number, from 1, is the unit's payload; none past its end.
 
     Raises:
-        CampaignError: the payload is no such number, or the list cannot be read.
+        CampaignError: the payload is no such number, or the list cannot be read or has nobody on it.
     """
     folder = Path(output_dir).expanduser().absolute()
-    found = build_list(folder, None if source is None else source.replace("{target_list}", str(target_list)))
+    file = None if source is None else source.replace("{target_list}", str(target_list))
+    found = build_list(folder, file, allow_empty=allow_empty)
     first = (_page_number(unit.payload) - 1) * page_size + 1
     page = RowRange(first, min(first + page_size - 1, found.rows))
     if page.last < page.first:

@@ -2,16 +2,17 @@
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from project_fanout.campaigns import report
 from project_fanout.campaigns.actions import ACTIONS
-from project_fanout.campaigns.outcomes import deliveries_table
+from project_fanout.campaigns.outcomes import check_not_stopped, deliveries_table
 from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
@@ -42,6 +43,9 @@ class RecipientsConfig(dg.Config):
     generated: int = Field(
         default=100_000, ge=0, description="How many recipients to generate where there is no source."
     )
+    allow_empty: bool = Field(
+        default=False, description="Whether the list may have no recipients. Default: then the run fails."
+    )
     output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder that the list is kept in.")
 
 
@@ -57,7 +61,8 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
 
     A run that is resumed, and two runs at once, read the same list whatever becomes of its source.
     """
-    found = build_list(Path(config.output_dir).expanduser().absolute(), config.source, config.generated)
+    folder = Path(config.output_dir).expanduser().absolute()
+    found = build_list(folder, config.source, config.generated, allow_empty=config.allow_empty)
     metadata: dict[str, Any] = {
         "dagster/row_count": found.rows,
         "file": dg.MetadataValue.path(found.path),
@@ -66,11 +71,26 @@ def recipients(config: RecipientsConfig) -> dg.MaterializeResult[RecipientList]:
     return dg.MaterializeResult(value=found, metadata=metadata)
 
 
-MailServerResource = resource_of(MailServer, __name__)
+class MailServerResource(resource_of(MailServer, __name__)):  # type: ignore[misc]  # its fields are the dataclass's
+    """The SMTP server of campaigns; without a host mail is kept in a Maildir on this machine."""
+
+    _run: str = PrivateAttr(default="")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note which run sends."""
+        self._run = context.run.run_id if context.run else ""
+
+    def for_units(self) -> MailServer:
+        """Return the settings as the stage takes them, and which run sends."""
+        settings: MailServer = super().for_units()
+        return replace(settings, run=self._run)
+
+
 _MAIL_SERVER = MailServerResource()
 
 
 def _collected(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+    check_not_stopped(frame)
     deliveries = deliveries_table(frame)
     return dg.MaterializeResult(value=deliveries, metadata={**report.totals(deliveries)})
 
@@ -152,13 +172,18 @@ def campaign_report(
     )
     counts = report.totals(campaign_delivery)
     without = sum(count for status, count in counts.items() if status not in ("sent", "duplicate"))
+    if without:
+        outcome = f"{without:,} of {len(rows):,} recipients have not been sent to."
+    elif len(rows):
+        outcome = "Everybody has been sent to."
+    else:
+        outcome = f"Nobody has been sent to: the list has {recipients.rows:,} recipients."
     yield dg.AssetCheckResult(
         check_name=ALL_GOT_IT,
-        passed=not without,
+        # A list of nobody has been allowed by the run.
+        passed=not without and (len(rows) > 0 or not recipients.rows),
         # A list with a bad address is no error of the run; a run that has sent nothing must not look like success.
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{without:,} of {len(rows):,} recipients have not been sent to."
-        if without
-        else "Everybody has been sent to.",
+        description=outcome,
         metadata={**counts},
     )

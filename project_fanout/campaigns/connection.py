@@ -1,6 +1,7 @@
 """One SMTP connection that is kept open, and what the server says to one message."""
 
 import os
+import re
 import smtplib
 import ssl
 import time
@@ -33,6 +34,9 @@ _NO_TLS_IN_COMMON = {
 _MECHANISMS = ("PLAIN", "LOGIN", "CRAM-MD5")
 _LOG_IN_AGAIN_S = 60.0
 
+# At the beginning of the text, and some write a # before it; qmail writes "no mailbox here by that name (#5.1.1)".
+_ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?![\d.])|\(#([245]\.\d{1,3}\.\d{1,3})\)")
+
 # A connection that nobody has used for so long is asked whether it is still there: servers end an idle one after
 # 10 s to 5 minutes, and a slow rate makes it wait longer than that.
 _IDLE_S = 1.0
@@ -53,11 +57,13 @@ class Reply:
         verdict: see `Verdict`.
         reason: the server's code, e.g. "550 5.1.1", or a few words of ours.
         detail: the server's text, one line.
+        by_server: whether it is the server's answer to this message.
     """
 
     verdict: Verdict
     reason: str = ""
     detail: str = ""
+    by_server: bool = False
 
 
 class Connection:
@@ -296,11 +302,10 @@ class Connection:
                 self.drop()
         except _BROKEN:
             self.drop()
-        enhanced = line.split(" ", 1)[0]
-        dotted = enhanced.count(".") == 2 and enhanced.replace(".", "").isdigit()
-        reason = f"{code} {enhanced}" if dotted else str(code)
+        enhanced = _ENHANCED.search(line)
+        reason = f"{code} {enhanced[1] or enhanced[2]}" if enhanced else str(code)
         verdict: Verdict = "lost" if over else "refused" if code // 100 == 5 else "deferred"
-        return Reply(verdict, reason, f"{code} {line}")
+        return Reply(verdict, reason, f"{code} {line}", by_server=True)
 
 
 def _line(text: bytes | str) -> str:

@@ -7,6 +7,10 @@ class CampaignError(FinalError):
     """A campaign's settings, list of recipients, templates or mail server are not usable as they are."""
 
 
+class UnprovenRefusalError(CampaignError):
+    """All of a batch was refused in words that can be about the sender, and nobody else has been accepted yet."""
+
+
 class UnfitRecipientError(FanoutError):
     """One recipient cannot be written to; the message is the reason, and the others go on.
 

@@ -1,70 +1,77 @@
 """The file that a list of recipients is made from: CSV or Parquet, as a query that DuckDB runs."""
 
-import csv
 import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from project_fanout.campaigns.errors import CampaignError
+import duckdb
 
-_DELIMITERS = ",;\t|"
-_QUOTED = re.compile(r'"[^"]*"')
+from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.plain_csv import plain_copy
+
 _WILDCARD = re.compile(r"[*?\[]")
 
 
-def source_query(path: Path) -> str:
-    """Return the query for all rows and columns of the file at *path*.
+@dataclass(frozen=True, slots=True)
+class ListSource:
+    """What a list is made from.
 
-    Nothing about a CSV file is guessed from a sample of its rows, which a later row may not be like: its
-    first line names the columns and tells the delimiter, and quotes are double ones.
+    Args:
+        query: SQL for all its rows and columns.
+        rows: how many that are, not counted by reading them with this query.
+    """
+
+    query: str
+    rows: int
+
+
+@contextmanager
+def opened_source(path: Path, folder: Path) -> Iterator[ListSource]:
+    """Give the rows and columns of the file at *path*; those of a CSV file are in a copy in *folder* meanwhile.
 
     Raises:
-        CampaignError: it is of another kind, or its first line does not name the columns.
+        CampaignError: it is of another kind, or a CSV file that cannot be read.
+        duckdb.Error: it is no Parquet file.
     """
     kind = path.suffix.lower()
     if kind == ".csv":
-        return _csv_query(path)
-    if kind == ".parquet":
-        return f"select * from read_parquet({_file(path)}, hive_partitioning = false)"  # quoted
-    raise CampaignError(
-        f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
-    )
+        copy = folder / f"{uuid.uuid4().hex}.csv.building"
+        try:
+            yield _csv_source(path, copy)
+        finally:
+            copy.unlink(missing_ok=True)
+    elif kind == ".parquet":
+        yield _parquet_source(path)
+    else:
+        raise CampaignError(
+            f"The recipients' file {path} is {path.suffix or 'of no kind'}, accepted: .csv, .parquet."
+        )
 
 
-def _csv_query(path: Path) -> str:
-    delimiter, names = _header(path)
+def _csv_source(path: Path, copy: Path) -> ListSource:
+    plain = plain_copy(path, copy)
     # All text: a postcode must keep its leading zero.
-    columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in names)
-    return (
-        f"select * from read_csv({_file(path)}, auto_detect = false, hive_partitioning = false, header = true, "
-        f"""delim = {_text(delimiter)}, quote = '"', escape = '"', columns = {{{columns}}})"""
-    )  # all of it quoted
+    columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in plain.names)
+    # All of it said: what is left to DuckDB it guesses, a line end also from within quotes.
+    query = (
+        f"select * from read_csv({_file(copy)}, auto_detect = false, hive_partitioning = false, header = false, "
+        f"""delim = ',', quote = '"', escape = '"', new_line = '\\n', columns = {{{columns}}})"""
+    )  # quoted
+    return ListSource(query, plain.rows)
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
-    """Return the delimiter and the names of the columns; one without a name is named by its place."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            unquoted = _QUOTED.sub("", file.readline())
-            delimiter = max(_DELIMITERS, key=unquoted.count)
-            file.seek(0)
-            found = next(csv.reader(file, delimiter=delimiter), [])
-    except UnicodeDecodeError:
-        raise CampaignError(
-            f"The recipients' file {path} cannot be read: it is not UTF-8. Save it as UTF-8."
-        ) from None
-    except (OSError, csv.Error) as error:
-        raise CampaignError(f"The recipients' file {path} cannot be read: {error}.") from None
-    names = [name.strip() or f"column{place}" for place, name in enumerate(found, start=1)]
-    if not any(name.strip() for name in found):
-        raise CampaignError(
-            f"The recipients' file {path} has an empty first line: it has to name the columns."
-        )
-    lower = [name.lower() for name in names]
-    if twice := [name for name in names if lower.count(name.lower()) > 1]:
-        raise CampaignError(
-            f"The recipients' file {path} names several columns {' and '.join(twice)}: rename all but one."
-        )
-    return delimiter, names
+def _parquet_source(path: Path) -> ListSource:
+    with duckdb.connect() as database:
+        counted = database.execute(
+            f"select num_rows from parquet_file_metadata({_file(path)})"
+        ).fetchone()  # quoted
+    assert counted is not None
+    return ListSource(
+        f"select * from read_parquet({_file(path)}, hive_partitioning = false)", counted[0]
+    )  # quoted
 
 
 def _file(path: Path) -> str:

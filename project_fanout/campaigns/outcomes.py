@@ -5,10 +5,31 @@ from typing import Any
 
 import pandas as pd
 
+from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.stages import send_email
 
+_STOPPED = f"{CampaignError.__name__}: "
+
 COLUMNS = ["row", "address", "domain", "status", "reason", "detail", "sent_at", "page"]
+
+
+def check_not_stopped(frame: pd.DataFrame) -> None:
+    """Refuse to make a table of a run that was stopped, however few of its batches that has met.
+
+    Args:
+        frame: one row per unit, as the fan-out collects it.
+
+    Raises:
+        CampaignError: a batch has not been sent because of the settings or because the server takes nothing from
+            this sender; in the words of the first one.
+    """
+    errors = frame.loc[frame["stage"] == send_email.__name__, "error"].dropna()
+    if stopped := [text for text in errors if text.startswith(_STOPPED)]:
+        raise CampaignError(
+            f"{len(stopped):,} of {len(frame):,} batches were stopped, and a campaign that was stopped does not "
+            f"materialise. The first one: {stopped[0].removeprefix(_STOPPED)}"
+        )
 
 
 def delivery_rows(frame: pd.DataFrame) -> Iterator[tuple[Any, ...]]:

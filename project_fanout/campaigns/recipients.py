@@ -4,6 +4,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import duckdb
 from project_fanout.campaigns.addresses import checked_address
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.folders import private_folder
-from project_fanout.campaigns.list_source import source_query
+from project_fanout.campaigns.list_source import ListSource, opened_source
 from project_fanout.campaigns.rows import RowRange
 
 #: Columns that the list itself adds to those of its source.
@@ -21,7 +22,7 @@ ROW, DUPLICATE_OF = "_row", "_duplicate_of"
 EMAIL = "email"
 
 # Part of a list's name: another way of building it must not find the files of this one.
-_FORMAT = "3"
+_FORMAT = "4"
 # DuckDB shows the whole line, which may be megabytes.
 _LONGEST_REASON = 400
 # One thread and 128 MiB are plenty for a page, and keep a worker small.
@@ -76,7 +77,9 @@ class Recipient:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-def build_list(folder: Path, source: str | None = None, generated: int = 100_000) -> RecipientList:
+def build_list(
+    folder: Path, source: str | None = None, generated: int = 100_000, *, allow_empty: bool = False
+) -> RecipientList:
     """Return the list made of a CSV or Parquet file, or a generated one; build it unless it is there.
 
     Args:
@@ -84,30 +87,36 @@ def build_list(folder: Path, source: str | None = None, generated: int = 100_000
         source: a .csv or .parquet file with a column `email`; its other columns are template variables.
             None for a generated list.
         generated: how many recipients to generate.
+        allow_empty: whether a list of nobody will do.
 
     Raises:
-        CampaignError: *source* cannot be read, is of another kind, or lacks the column; or the list that was
-            made of it earlier is damaged.
+        CampaignError: *source* cannot be read, is of another kind, lacks the column or has no rows; or the list
+            that was made of it earlier is damaged.
     """
     if source is None:
-        name, query, origin = f"generated-{generated}", _GENERATED.format(count=int(generated)), "generated"
+        name, origin = f"generated-{generated}", "generated"
     else:
         path = Path(source).expanduser().absolute()
-        name, query, origin = _digest(path), source_query(path), str(path)
+        name, origin = _digest(path), str(path)
     target = folder / f"recipients-{_FORMAT}-{name}.duckdb"
     if not target.exists():
         private_folder(folder)
-        _build(target, query, origin)
+        opened: AbstractContextManager[ListSource] = (
+            nullcontext(ListSource(_GENERATED.format(count=int(generated)), generated))
+            if source is None
+            else opened_source(path, folder)
+        )
+        _build(target, opened, origin, allow_empty=allow_empty)
     try:
         with duckdb.connect(str(target), read_only=True, config=_LIMITS) as database:
-            counted = database.execute("select count(*) from recipients").fetchone()
+            rows = _count(database)
     except duckdb.Error as error:
         raise CampaignError(
             f"The list of recipients {target}, made of {origin}, cannot be read: {_reason(error)} Remove it, and it "
             "is made again."
         ) from None
-    assert counted is not None
-    return RecipientList(str(target), counted[0], origin)
+    _check_somebody(rows, origin, allow_empty=allow_empty)
+    return RecipientList(str(target), rows, origin)
 
 
 def read_rows(path: str, rows: RowRange) -> list[Recipient]:
@@ -168,15 +177,18 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(target: Path, query: str, origin: str) -> None:
+def _build(
+    target: Path, opened: AbstractContextManager[ListSource], origin: str, *, allow_empty: bool
+) -> None:
     """Write the list to a file of another name first: half a list is never found."""
     building = target.with_name(f"{target.stem}-{uuid.uuid4().hex}.building")
     try:
-        with duckdb.connect(str(building), config=_BUILDING) as database:
-            names = [row[0] for row in database.execute(f"describe {query}").fetchall()]
+        with opened as source, duckdb.connect(str(building), config=_BUILDING) as database:
+            names = [row[0] for row in database.execute(f"describe {source.query}").fetchall()]
             _check_columns(names, origin)
+            _check_somebody(source.rows, origin, allow_empty=allow_empty)
             # Whatever type a Parquet file gives it: one with empty addresses alone may have none.
-            query = f"select * replace ({EMAIL}::varchar as {EMAIL}) from ({query})"
+            query = f"select * replace ({EMAIL}::varchar as {EMAIL}) from ({source.query})"
             database.create_function("address_key", _address_key, ["VARCHAR"], "VARCHAR")
             # Python only for those whose domain may have two spellings: it is called for each row.
             address = (
@@ -193,11 +205,18 @@ def _build(target: Path, query: str, origin: str) -> None:
                 from keyed order by {ROW}
                 """  # made of our own names and of a quoted path
             )
+            _check_all(_count(database), source.rows, origin)
         os.replace(building, target)
     except duckdb.Error as error:
         raise CampaignError(f"The recipients' file {origin} cannot be read: {_reason(error)}") from None
     finally:
         building.unlink(missing_ok=True)
+
+
+def _count(database: duckdb.DuckDBPyConnection) -> int:
+    counted = database.execute("select count(*) from recipients").fetchone()
+    assert counted is not None
+    return int(counted[0])
 
 
 def _reason(error: duckdb.Error) -> str:
@@ -224,3 +243,22 @@ def _check_columns(names: list[str], origin: str) -> None:
         raise CampaignError(
             f"The recipients' file {origin} has a column {taken[0]}, a name that the list itself uses: rename it."
         )
+
+
+def _check_all(loaded: int, expected: int, origin: str) -> None:
+    if loaded != expected:
+        raise CampaignError(
+            f"The recipients' file {origin} has {expected:,} rows, but the database loaded {loaded:,}, and no campaign "
+            "goes to part of its list. This is a fault of project_fanout: please report it, and save the file as "
+            "Parquet, or as CSV with other line ends, until it is mended."
+        )
+
+
+def _check_somebody(rows: int, origin: str, *, allow_empty: bool) -> None:
+    if rows or allow_empty:
+        return
+    source = "generated is 0" if origin == "generated" else f"The recipients' file {origin} has no rows"
+    raise CampaignError(
+        f"{source}, so the campaign would go to nobody. If it may, set allow_empty to true; otherwise check where the "
+        "list comes from."
+    )

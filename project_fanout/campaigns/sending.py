@@ -10,10 +10,12 @@ from functools import partial
 from project_fanout.campaigns.connection import Connection, Reply, Unreachable
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.delivery_claims import SAFE_AGE_S, Answer, DeliveryClaims
-from project_fanout.campaigns.errors import CampaignError
+from project_fanout.campaigns.errors import CampaignError, UnprovenRefusalError
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
+from project_fanout.campaigns.refusals import Refusals
+from project_fanout.campaigns.run_notes import RunNotes
 from project_fanout.campaigns.settings import Destination
 from project_fanout.campaigns.sink import HOST, shared_sink
 from project_fanout.engine.errors import LedgerError
@@ -84,6 +86,8 @@ class Sender:
         self._server = destination.server
         folder, maildir = private_folder(destination.output_dir), destination.maildir
         self._claims = DeliveryClaims(ledger_url, destination.namespace(campaign), folder / "journals")
+        # What stopped the last batch with its recipients unsent; None if nothing did.
+        self.stopped: CampaignError | None = None
         self._rate: RateLimit | None = None
         if maildir is None:
             host, port = destination.server.host or "", destination.server.resolved_port
@@ -97,6 +101,10 @@ class Sender:
             name = "maildir"
         if destination.server.max_per_second is not None:
             self._rate = RateLimit(folder / f"{name}.rate", destination.server.max_per_second)
+        # The sink of this machine refuses nobody.
+        self._notes = RunNotes(folder, name, destination.server.run if maildir is None else "")
+        where = f"{destination.server.host}:{destination.server.resolved_port}"
+        self._refusals = Refusals(where, self._notes)
         # Kept from batch to batch until the server takes mail again: it is waited for once.
         self._outage: _Outage | None = None
 
@@ -104,17 +112,21 @@ class Sender:
         """Send *letters*, whose keys are distinct, and return one outcome for each, in any order.
 
         An error that comes when there are outcomes already is the reason why the others failed: who has been
-        sent to must not be reported as failed.
+        sent to must not be reported as failed. `stopped` holds it unless another attempt may help. It stops the
+        run's other senders, too.
 
         Raises:
-            CampaignError: the server cannot be used with these settings.
+            CampaignError: the server cannot be used with these settings, or takes nothing from this sender.
             LedgerError: the claims could not be written.
         """
         by_key = {letter.key: letter for letter in letters}
         outcomes: dict[str, Delivery] = {}
+        self.stopped = None
         try:
             self._deliver(by_key, outcomes, resend_unknown=resend_unknown)
         except (CampaignError, LedgerError) as error:
+            if isinstance(error, CampaignError):
+                self._stop(error)
             if not outcomes:
                 raise
             for key in by_key.keys() - outcomes.keys():
@@ -130,9 +142,20 @@ class Sender:
             if self._rate is not None:
                 self._rate.close()
 
+    def _stop(self, error: CampaignError) -> None:
+        self.stopped = error
+        # After an unproven refusal the other batches may find the proof.
+        if not isinstance(error, UnprovenRefusalError) and self._notes.told("stopped") is None:
+            self._notes.tell("stopped", str(error))
+
+    def _check_stopped(self) -> None:
+        if (told := self._notes.told("stopped")) is not None:
+            raise CampaignError(told)
+
     def _deliver(
         self, by_key: Mapping[str, Letter], outcomes: dict[str, Delivery], *, resend_unknown: bool
     ) -> None:
+        self._check_stopped()
         give_up_at = time.monotonic() + self._server.retry_for_s
         wanted = list(by_key)
         while wanted:
@@ -142,6 +165,8 @@ class Sender:
                 for key, answer in answers.items():
                     if answer in ("confirmed", "unknown") or (answer == "elsewhere" and too_late):
                         outcomes[key] = _not_sent(by_key[key], answer)
+                    if answer == "confirmed":
+                        self._refusals.sent_before()
                 self._send([by_key[key] for key, answer in answers.items() if answer == "mine"], outcomes)
             finally:
                 self._claims.settle()
@@ -151,7 +176,11 @@ class Sender:
                 time.sleep(_LOOK_AGAIN_S)
 
     def _send(self, letters: Sequence[Letter], outcomes: dict[str, Delivery]) -> None:
-        waiting = [_Try(0.0, place, letter) for place, letter in enumerate(letters)]
+        self._refusals.begin_batch()
+        self._try_all([_Try(0.0, place, letter) for place, letter in enumerate(letters)], outcomes)
+        outcomes.update(_outcomes(self._refusals.end_batch()))
+
+    def _try_all(self, waiting: list[_Try], outcomes: dict[str, Delivery]) -> None:
         confirm_at = time.monotonic() + _CONFIRM_EVERY_S
         while waiting:
             attempt = heapq.heappop(waiting)
@@ -162,16 +191,21 @@ class Sender:
             if attempt.ready_at > now:
                 # It is the first that is due, and the thread has no other work.
                 time.sleep(attempt.ready_at - now)
+            self._check_stopped()
             reply = self._try(attempt.letter)
+            if reply.verdict == "accepted":
+                outcomes.update(_outcomes(self._refusals.accepted()))
             if reply.verdict == "busy":
                 heapq.heappush(waiting, attempt)
                 if self._wait_for_server():
                     continue
-                outcomes.update((each.letter.key, _outcome(each.letter, reply)) for each in waiting)
+                outcomes.update(_outcomes((each.letter, reply) for each in waiting))
                 return
             if reply.verdict in ("deferred", "lost") and self._has_time(attempt, reply):
                 attempt.ready_at = time.monotonic() + delay_s(attempt.put_off)
                 heapq.heappush(waiting, attempt)
+            elif reply.verdict == "refused" and reply.by_server:
+                self._refusals.add(attempt.letter, reply)
             else:
                 outcomes[attempt.letter.key] = _outcome(attempt.letter, reply)
 
@@ -206,6 +240,10 @@ class Sender:
             return False
         limit_s = self._server.retry_for_s if reply.verdict == "lost" else self._server.deferred_for_s
         return now + delay_s(attempt.put_off) < attempt.first_no_at + limit_s
+
+
+def _outcomes(replies: Iterable[tuple[Letter, Reply]]) -> dict[str, Delivery]:
+    return {letter.key: _outcome(letter, reply) for letter, reply in replies}
 
 
 def _outcome(letter: Letter, reply: Reply) -> Delivery:

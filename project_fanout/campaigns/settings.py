@@ -84,6 +84,8 @@ class MailServer:
         "worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
         Ge(0),
     ] = 2.0
+    #: Id of the run that sends, "" for none: what a server says of the sender holds for the run. Not a setting.
+    run: str = ""
 
     @property
     def resolved_port(self) -> int:

@@ -128,8 +128,9 @@ def send_email(
     """Send a batch and return one outcome per recipient, in the order of the list.
 
     Raises:
-        CampaignError: the server cannot be used with these settings, or it is real delivery and the claims
-            have no place of their own.
+        CampaignError: the server cannot be used with these settings or takes nothing from this sender, also where
+            it has taken some of the batch, which the claims know; or it is real delivery and the claims have no
+            place of their own.
         LedgerError: the claims cannot be written.
     """
     spool = Path(unit.payload["spool"])
@@ -142,9 +143,19 @@ def send_email(
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = _claims_url(destination, output_dir, ledger_url or os.environ.get(LEDGER_URL))
     with borrowed_sender(campaign, destination, url) as sender:
-        deliveries = [*batch.settled, *sender.deliver(batch.letters, resend_unknown=resend_unknown)]
+        sent = sender.deliver(batch.letters, resend_unknown=resend_unknown)
+        if sender.stopped is not None:
+            raise _cut_short(sender.stopped, sent)
+    deliveries = [*batch.settled, *sent]
     spool.unlink(missing_ok=True)
     return {"deliveries": [each.to_json() for each in sorted(deliveries, key=lambda each: each.row)]}
+
+
+def _cut_short(error: CampaignError, outcomes: Sequence[Delivery]) -> CampaignError:
+    accepted = sum(each.status == "sent" for each in outcomes)
+    return type(error)(
+        f"{error} Of the {len(outcomes):,} letters of this batch, {accepted:,} had been accepted; nobody gets a second."
+    )
 
 
 def _claims_url(destination: Destination, output_dir: str, given: str | None) -> str:

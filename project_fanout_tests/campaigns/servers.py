@@ -91,12 +91,15 @@ class Scripted:
 
     Args:
         port: where it listens.
+
+    `kept` counts the messages that have come in by recipient, `accepted` those that it said yes to.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.lines: list[str] = []
         self.kept: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
 
     def count(self, verb: str) -> int:
         """Return how often a command was given."""
@@ -129,13 +132,16 @@ def scripted(
                 verb = said[:4].upper()
                 if verb == "RCPT":
                     address = said[9:].rstrip(">")
-                if not self.say(answer(said), usual.get(verb, "250 OK")):
+                answered = answer(said)
+                if not self.say(answered, usual.get(verb, "250 OK")):
                     return
-                if verb == "DATA":
+                if verb == "DATA" and (answered is None or answered.startswith("354")):
                     while self.rfile.readline() not in (b".\r\n", b""):
                         pass
                     server.kept[address] += 1
-                    if not self.say(answer(f"content {address}")):
+                    answered = answer(f"content {address}")
+                    server.accepted[address] += answered is None or answered.startswith("250")
+                    if not self.say(answered):
                         return
 
         def say(self, text: str | None, usual: str = "250 OK") -> bool:
