@@ -48,6 +48,7 @@ from dagster._core.execution.plan.step import (
     UnresolvedMappedExecutionStep,
 )
 from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.execution.resources_init import resource_initialization_manager
 from dagster._core.execution.tags import (
     get_tag_concurrency_limits_config,
 )
@@ -117,3 +118,4 @@ __all__ = [
     "serializable_error_info_from_exc_info",
     "telemetry",
 ]
+    "resource_initialization_manager",

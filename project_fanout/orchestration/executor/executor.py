@@ -152,3 +152,4 @@ class FanoutExecutor(dg.Executor):
             with capture_interrupts():
                 yield from loop.end_steps()
             raise
+                    scoped_resources_builder_cm=loop.init_resources,

@@ -1,5 +1,6 @@
 """The loop of one run: starts steps in threads, takes their events, and ends them when the run ends early."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from project_fanout.orchestration.executor.incremental import IncrementalExecuti
 from project_fanout.orchestration.executor.output_capture import captured_output
 from project_fanout.orchestration.executor.step_events import step_events
 from project_fanout.orchestration.executor.step_logs import StepLogManager
+from project_fanout.orchestration.executor.step_loop import StepLoop
 from project_fanout.orchestration.executor.step_resources import SharedResourcesBuilder
 from project_fanout.orchestration.executor.step_threads import Ended, StepThreads
 from project_fanout.orchestration.internals import (
@@ -31,6 +33,7 @@ from project_fanout.orchestration.internals import (
     create_compute_log_file_key,
     pop_captured_interrupt,
     serializable_error_info_from_exc_info,
+    resource_initialization_manager,
 )
 
 #: How often the loop looks for an interrupt while no step reports anything.
@@ -66,6 +69,12 @@ class RunLoop:
     def run(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Yield the events of every step that this run executes.
 
+        self._event_loop: StepLoop | None = None
+
+    def init_resources(self, *, event_loop: asyncio.AbstractEventLoop, **arguments: Any) -> Any:
+        """Initialise the run's resources as Dagster does; from now on its event loop has a thread of its own."""
+        self._event_loop = StepLoop(event_loop, self._plan_context.run_id)
+        return resource_initialization_manager(event_loop=event_loop, **arguments)
         Raises:
             DagsterExecutionInterruptedError: an interrupt has come; steps may still run.
         """
@@ -90,7 +99,13 @@ class RunLoop:
             self._execution = execution
             capture = stack.enter_context(ExitStack())
             yield from self._capture_output(capture, job_context, execution_plan)
-            yield from self._turns(job_context, execution)
+            try:
+                yield from self._turns(job_context, execution)
+            except BaseException:
+                # Before the resources go: what an op awaits, it awaits of one of them.
+                if self._event_loop is not None:
+                    self._event_loop.interrupt()
+                raise
             try:
                 capture.close()
             except Exception:  # whatever a compute log manager raises: the run goes on
