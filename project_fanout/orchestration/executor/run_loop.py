@@ -28,12 +28,13 @@ from project_fanout.orchestration.internals import (
     PlanExecutionContext,
     PlanOrchestrationContext,
     SerializableErrorInfo,
+    StepDependencyConfig,
     StepExecutionContext,
     StepFailureData,
     create_compute_log_file_key,
     pop_captured_interrupt,
-    serializable_error_info_from_exc_info,
     resource_initialization_manager,
+    serializable_error_info_from_exc_info,
 )
 
 #: How often the loop looks for an interrupt while no step reports anything.
@@ -51,6 +52,7 @@ class RunLoop:
         plan_context: the run.
         max_concurrent: most steps at once, 1 or more.
         tag_concurrency_limits: as Dagster's multiprocess executor takes them.
+        step_dependency_config: as Dagster's executors take it.
     """
 
     def __init__(
@@ -58,23 +60,25 @@ class RunLoop:
         plan_context: PlanOrchestrationContext,
         max_concurrent: int,
         tag_concurrency_limits: list[dict[str, Any]],
+        step_dependency_config: StepDependencyConfig,
     ) -> None:
         self._plan_context = plan_context
         self._max_concurrent = max_concurrent
         self._tag_concurrency_limits = tag_concurrency_limits
+        self._step_dependency_config = step_dependency_config
         self._threads: StepThreads[DagsterEvent] = StepThreads(plan_context.run_id)
         self._contexts: dict[str, StepExecutionContext] = {}
         self._execution: IncrementalExecution | None = None
-
-    def run(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
-        """Yield the events of every step that this run executes.
-
         self._event_loop: StepLoop | None = None
 
     def init_resources(self, *, event_loop: asyncio.AbstractEventLoop, **arguments: Any) -> Any:
         """Initialise the run's resources as Dagster does; from now on its event loop has a thread of its own."""
         self._event_loop = StepLoop(event_loop, self._plan_context.run_id)
         return resource_initialization_manager(event_loop=event_loop, **arguments)
+
+    def run(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
+        """Yield the events of every step that this run executes.
+
         Raises:
             DagsterExecutionInterruptedError: an interrupt has come; steps may still run.
         """
@@ -94,6 +98,7 @@ class RunLoop:
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_concurrency_limits,
                     instance_concurrency_context=concurrency,
+                    step_dependency_config=self._step_dependency_config,
                 )
             )
             self._execution = execution
