@@ -68,6 +68,7 @@ class RunLoop:
         self._step_dependency_config = step_dependency_config
         self._threads: StepThreads[DagsterEvent] = StepThreads(plan_context.run_id)
         self._contexts: dict[str, StepExecutionContext] = {}
+        self._up_for_retry: dict[str, DagsterEvent] = {}
         self._execution: IncrementalExecution | None = None
         self._event_loop: StepLoop | None = None
 
@@ -131,9 +132,9 @@ class RunLoop:
             for step_key, report in self._threads.reports(self._patience(execution)):
                 if not isinstance(report, Ended):
                     yield report
-                    execution.handle_event(report)
+                    self._take_event(execution, step_key, report)
                     continue
-                self._contexts.pop(step_key)
+                self._attempt_ended(execution, step_key)
                 if report.error is not None:
                     raised = raised or report.error
                     if not job_context.raise_on_error:
@@ -148,6 +149,19 @@ class RunLoop:
                 )
         if raised is not None:
             raise raised
+
+    def _take_event(self, execution: IncrementalExecution, step_key: str, event: DagsterEvent) -> None:
+        if event.is_step_up_for_retry:
+            # Not before this attempt's thread has ended, which has hooks to run: its end would be taken
+            # for that of the next attempt.
+            self._up_for_retry[step_key] = event
+        else:
+            execution.handle_event(event)
+
+    def _attempt_ended(self, execution: IncrementalExecution, step_key: str) -> None:
+        self._contexts.pop(step_key)
+        if (retry := self._up_for_retry.pop(step_key, None)) is not None:
+            execution.handle_event(retry)
 
     def _patience(self, execution: IncrementalExecution) -> float:
         """Return how long to wait for a report: until a retry is due, an interrupt's turn at most."""
