@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test quick nightly lint format tables bench clean home
+.PHONY: help demo dev test quick nightly lint format tables bench peers clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,8 +71,11 @@ bench: $(STAMP) ## run the benchmarks and print their tables
 	    $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'; \
 	    for each in "$$@"; do echo "== $$each"; $(BIN)/python "$$each"; done
 
+peers: $(STAMP) ## run Dagster's own tests with fanout_executor in the place of its executors; PYTEST="-k name" runs some
+	@folder=$$(.ci/dagster-tests) && $(BIN)/python -m project_fanout_tests.peers "$$folder" $(PYTEST)
+
 clean: ## remove .venv, caches, and everything that demo and dev have made
-	@rm -rf .venv .venv-install.log .debian-packages.log output .dagster_home .tmp_dagster_home_* \
+	@rm -rf .venv .venv-install.log .debian-packages.log .peers output .dagster_home .tmp_dagster_home_* \
 	    build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find project_fanout project_fanout_tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

@@ -42,6 +42,7 @@ from dagster._core.execution.plan.instance_concurrency_context import (
     InstanceConcurrencyContext,
 )
 from dagster._core.execution.plan.objects import ErrorSource, StepFailureData
+from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.execution.plan.step import (
@@ -49,7 +50,12 @@ from dagster._core.execution.plan.step import (
     UnresolvedCollectExecutionStep,
     UnresolvedMappedExecutionStep,
 )
+from dagster._core.execution.resources_init import resource_initialization_manager
 from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.execution.step_dependency_config import (
+    StepDependencyConfig,
+    get_step_dependency_config_field,
+)
 from dagster._core.execution.tags import (
     get_tag_concurrency_limits_config,
 )
@@ -102,8 +108,10 @@ __all__ = [
     "SerializableErrorInfo",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",
+    "StepDependencyConfig",
     "StepExecutionContext",
     "StepFailureData",
+    "StepOutputHandle",
     "TagConcurrencyLimitsCounter",
     "UnresolvedCollectExecutionStep",
     "UnresolvedMappedExecutionStep",
@@ -115,8 +123,10 @@ __all__ = [
     "create_compute_log_file_key",
     "dagster_event_sequence_for_step",
     "get_retries_config",
+    "get_step_dependency_config_field",
     "get_tag_concurrency_limits_config",
     "pop_captured_interrupt",
+    "resource_initialization_manager",
     "serializable_error_info_from_exc_info",
     "telemetry",
 ]

@@ -1,4 +1,4 @@
-"""The executor of a fan-out: steps in threads of the run's process, mapped steps while the list grows."""
+"""The executor: steps in threads of the run's process, mapped steps while the list grows."""
 
 import os
 import time
@@ -19,8 +19,10 @@ from project_fanout.orchestration.internals import (
     PlanExecutionContextManager,
     PlanOrchestrationContext,
     RetryMode,
+    StepDependencyConfig,
     capture_interrupts,
     get_retries_config,
+    get_step_dependency_config_field,
     get_tag_concurrency_limits_config,
 )
 
@@ -46,6 +48,7 @@ def default_max_concurrent() -> int:
         ),
         "retries": get_retries_config(),
         "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+        "step_dependency_config": get_step_dependency_config_field(),
     },
 )
 def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
@@ -59,6 +62,7 @@ def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
             max_concurrent: 8
             retries: {enabled: {}}
             tag_concurrency_limits: [{key: database, value: redshift, limit: 4}]
+            step_dependency_config: {require_upstream_step_success: false}
     """
     config: Mapping[str, Any] = init_context.executor_config
     max_concurrent = config["max_concurrent"]
@@ -68,6 +72,7 @@ def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
         max_concurrent=default_max_concurrent() if max_concurrent is None else max_concurrent,
         retries=retries,
         tag_concurrency_limits=config.get("tag_concurrency_limits"),
+        step_dependency_config=StepDependencyConfig.from_config(config.get("step_dependency_config")),
     )
 
 
@@ -78,6 +83,8 @@ class FanoutExecutor(dg.Executor):
         max_concurrent: most steps at once, 1 or more.
         retries: whether a step that asks for a retry gets one.
         tag_concurrency_limits: as Dagster's multiprocess executor takes them.
+        step_dependency_config: whether a step waits for the success of those that it depends on, or
+            for their outputs alone; as Dagster's executors take it.
 
     Raises:
         ValueError: *max_concurrent* is less than 1.
@@ -89,6 +96,7 @@ class FanoutExecutor(dg.Executor):
         max_concurrent: int,
         retries: RetryMode = RetryMode.ENABLED,
         tag_concurrency_limits: list[dict[str, Any]] | None = None,
+        step_dependency_config: StepDependencyConfig = StepDependencyConfig.default(),  # noqa: B008
     ) -> None:
         if max_concurrent < 1:
             raise ValueError(
@@ -97,10 +105,15 @@ class FanoutExecutor(dg.Executor):
         self._max_concurrent = max_concurrent
         self._retries = retries
         self._tag_concurrency_limits = tag_concurrency_limits or []
+        self._step_dependency_config = step_dependency_config
 
     @property
     def retries(self) -> RetryMode:
         return self._retries
+
+    @property
+    def step_dependency_config(self) -> StepDependencyConfig:
+        return self._step_dependency_config
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
@@ -113,7 +126,9 @@ class FanoutExecutor(dg.Executor):
             EngineEventData.in_process(os.getpid(), step_keys),
         )
         begin = time.monotonic()
-        loop = RunLoop(plan_context, self._max_concurrent, self._tag_concurrency_limits)
+        loop = RunLoop(
+            plan_context, self._max_concurrent, self._tag_concurrency_limits, self._step_dependency_config
+        )
         instance = plan_context.instance
         with (
             open_event_log(instance, plan_context.run_id, loop.interrupted),
@@ -141,6 +156,7 @@ class FanoutExecutor(dg.Executor):
                     dagster_run=plan_context.dagster_run,
                     instance=plan_context.instance,
                     raise_on_error=plan_context.raise_on_error,
+                    scoped_resources_builder_cm=loop.init_resources,
                     output_capture=plan_context.output_capture,
                     step_dependency_config=self.step_dependency_config,
                 ),

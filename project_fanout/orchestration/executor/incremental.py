@@ -1,7 +1,7 @@
 """Which step of a run may start when: mapped steps while their producer still yields."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from project_fanout.orchestration.executor.producers import Item, Producer, find_producers
@@ -19,6 +19,8 @@ from project_fanout.orchestration.internals import (
     InstanceConcurrencyContext,
     KnownExecutionState,
     RetryMode,
+    StepDependencyConfig,
+    StepOutputHandle,
     TagConcurrencyLimitsCounter,
     UnresolvedCollectExecutionStep,
 )
@@ -32,7 +34,8 @@ class IncrementalExecution(ActiveExecution):
     have not started never do. When it is retried, they wait until the new attempt has stored their
     item again, those that have run are not run again, and the attempt itself waits for those that
     run now, since it overwrites what they read. Everything else, collect and the steps after it
-    too, follows Dagster's default rule: all steps that it depends on have ended.
+    too, follows Dagster's rule: all steps that it depends on have ended or, without
+    `require_upstream_step_success`, all outputs that it takes have been stored.
 
     **No turn walks all steps.** Pending steps are found through the step that they wait for, and
     those that may start wait in lanes.
@@ -43,6 +46,7 @@ class IncrementalExecution(ActiveExecution):
         max_concurrent: most steps in flight at once.
         tag_concurrency_limits: as Dagster's executors take them.
         instance_concurrency_context: claims slots of the instance's concurrency pools.
+        step_dependency_config: whether a step waits for the end of those that it depends on.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class IncrementalExecution(ActiveExecution):
         max_concurrent: int,
         tag_concurrency_limits: list[dict[str, Any]],
         instance_concurrency_context: InstanceConcurrencyContext,
+        step_dependency_config: StepDependencyConfig,
     ) -> None:
         self._ready = False  # the base class calls _update from its constructor
         super().__init__(
@@ -61,6 +66,7 @@ class IncrementalExecution(ActiveExecution):
             max_concurrent=max_concurrent,
             tag_concurrency_limits=tag_concurrency_limits,
             instance_concurrency_context=instance_concurrency_context,
+            step_dependency_config=step_dependency_config,
         )
         self._max_in_flight = max_concurrent
         self._success: set[str] = StepKeys()
@@ -70,6 +76,10 @@ class IncrementalExecution(ActiveExecution):
         self._to_execute = set(execution_plan.step_keys_to_execute)
         self._queue = StepQueue()
         self._waits = StepWaits()
+        self._by_output = not step_dependency_config.require_upstream_step_success
+        #: By step, the output whose STEP_OUTPUT has come and whose value may not have been stored yet.
+        self._storing: dict[str, StepOutputHandle] = {}
+        self._stored = set(self._step_outputs)
         self._attempted: set[str] = set()
         self._not_started: list[tuple[str, int]] = []
         self._item_of: dict[str, tuple[str, Item]] = {}
@@ -152,22 +162,20 @@ class IncrementalExecution(ActiveExecution):
     # ---- what the steps report ---------------------------------------------------------------
 
     def handle_event(self, dagster_event: DagsterEvent) -> None:
-        producer = self._producers.get(dagster_event.step_key or "")
-        if producer is not None and producer.storing is not None:
-            # A producer goes on to its next output when the last one has been stored; an output of
-            # type Nothing has no HANDLED_OUTPUT.
+        step_key = dagster_event.step_key or ""
+        if (storing := self._storing.get(step_key)) is not None:
+            # A step goes on to its next output when the last one has been stored; an output of type
+            # Nothing has no HANDLED_OUTPUT.
             data = dagster_event.event_specific_data
-            handled = isinstance(data, HandledOutputData) and data.output_name == producer.storing[0]
+            handled = isinstance(data, HandledOutputData) and data.output_name == storing.output_name
             if handled or dagster_event.is_successful_output or dagster_event.is_step_success:
-                self._item_stored(dagster_event.step_key or "", producer.storing)
-                producer.storing = None
+                del self._storing[step_key]
+                self._output_stored(storing)
             elif dagster_event.is_step_failure or dagster_event.is_step_up_for_retry:
-                producer.storing = None
+                del self._storing[step_key]
         super().handle_event(dagster_event)
-        if producer is not None and dagster_event.is_successful_output:
-            handle = dagster_event.step_output_data.step_output_handle
-            if handle.mapping_key and handle.output_name in producer.mapped:
-                producer.storing = (handle.output_name, handle.mapping_key)
+        if dagster_event.is_successful_output:
+            self._storing[step_key] = dagster_event.step_output_data.step_output_handle
 
     def mark_success(self, step_key: str) -> None:
         super().mark_success(step_key)
@@ -216,7 +224,7 @@ class IncrementalExecution(ActiveExecution):
                 continue
             if self._should_skip_step(step_key):
                 self._pending_skip.append(step_key)
-            elif any(dep in self._failed or dep in self._abandoned for dep in deps):
+            elif self._is_barred(step_key, deps):
                 self._pending_abandon.append(step_key)
             else:
                 self._enqueue(step_key)
@@ -231,7 +239,35 @@ class IncrementalExecution(ActiveExecution):
         unmet = {dep for dep in deps if not self._has_ended(dep)}
         if (found := self._item_of.get(step_key)) is not None:
             unmet.discard(found[0])
-        self._waits.add(step_key, unmet)
+        self._waits.add(step_key, self._unmet_outputs(step_key, unmet) if self._by_output else unmet)
+
+    def _unmet_outputs(self, step_key: str, unmet: set[str]) -> set[Hashable]:
+        """Return what *step_key* waits for of the steps in *unmet*: their outputs, or their end.
+
+        The end of those that order it and give it no output, as with views; and of the producer of a
+        mapped step that takes another output of it too, as under Dagster's executors: until then its
+        item can be taken back.
+        """
+        handles = [handle for handle in self._taken(step_key) if handle.step_key in unmet]
+        by_end = unmet - {handle.step_key for handle in handles}
+        by_end |= {handle.step_key for handle in handles if handle.mapping_key}
+        return by_end | {
+            handle for handle in handles if handle.step_key not in by_end and handle not in self._stored
+        }
+
+    def _taken(self, step_key: str) -> Iterator[StepOutputHandle]:
+        for step_input in self.get_step_by_key(step_key).step_inputs:
+            yield from step_input.get_step_output_handle_dependencies()
+
+    def _is_barred(self, step_key: str, deps: set[str]) -> bool:
+        """Return whether *step_key* can never start, since something that it depends on has failed."""
+        failed = {dep for dep in deps if dep in self._failed or dep in self._abandoned}
+        if not self._by_output or not failed:
+            return bool(failed)
+        handles = [handle for handle in self._taken(step_key) if handle.step_key in failed]
+        return any(handle not in self._stored for handle in handles) or bool(
+            failed - {handle.step_key for handle in handles}
+        )
 
     def _has_ended(self, step_key: str) -> bool:
         return (
@@ -245,6 +281,26 @@ class IncrementalExecution(ActiveExecution):
         if (producer := self._producers.get(step_key)) is not None:
             producer.ended = True
         self._waits.end(step_key)
+        if self._by_output:
+            for output in self.get_step_by_key(step_key).step_outputs:
+                self._output_ended(StepOutputHandle(step_key, output.name))
+
+    def _output_stored(self, handle: StepOutputHandle) -> None:
+        producer = self._producers.get(handle.step_key)
+        if producer is not None and handle.mapping_key and handle.output_name in producer.mapped:
+            self._item_stored(handle.step_key, (handle.output_name, handle.mapping_key))
+        if self._by_output:
+            self._stored.add(handle)
+            self._waits.end(handle)
+
+    def _output_ended(self, handle: StepOutputHandle) -> None:
+        """Note that *handle* will not be stored any more, if it has not been."""
+        if handle not in self._stored:
+            # What lacks this output will never start, whatever else it waits for.
+            for step_key in self._waits.waiting_for(handle):
+                if self._should_skip_step(step_key) or self._is_barred(step_key, self._pending[step_key]):
+                    self._waits.free(step_key)
+        self._waits.end(handle)
 
     def _enqueue(self, step_key: str) -> None:
         """Let *step_key* start, or park it until its item is there."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO, cast
 
-from project_fanout.orchestration.executor.step_threads import StepThread
+from project_fanout.orchestration.executor.step_threads import current_step
 from project_fanout.orchestration.internals import CapturedLogContext, ComputeIOType, ComputeLogManager
 
 #: Held by the run whose compute log the file descriptors 1 and 2 point to.
@@ -73,8 +73,8 @@ class _Router:
         self._index = index
 
     def _target(self) -> TextIO:
-        thread = threading.current_thread()
-        route = _routes.get(thread.run_id) if isinstance(thread, StepThread) else None
+        step = current_step()
+        route = None if step is None else _routes.get(step[0])
         return self.stock if route is None else route[self._index]
 
     def write(self, text: str) -> int:

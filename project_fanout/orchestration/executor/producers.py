@@ -21,8 +21,6 @@ class Producer:
     mapped: dict[str, list[UnresolvedMappedExecutionStep]] = field(default_factory=dict)
     #: Mapped nodes that need nothing of the producer but their own item.
     direct: set[str] = field(default_factory=set)
-    #: The item whose STEP_OUTPUT has come and whose value may not have been stored yet.
-    storing: Item | None = None
     #: Items whose value the latest attempt has stored.
     stored: set[Item] = field(default_factory=set)
     #: The mapped steps of each item, whatever became of them.

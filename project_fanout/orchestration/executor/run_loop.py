@@ -1,5 +1,6 @@
 """The loop of one run: starts steps in threads, takes their events, and ends them when the run ends early."""
 
+import asyncio
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from project_fanout.orchestration.executor.incremental import IncrementalExecuti
 from project_fanout.orchestration.executor.output_capture import captured_output
 from project_fanout.orchestration.executor.step_events import step_events
 from project_fanout.orchestration.executor.step_logs import StepLogManager
+from project_fanout.orchestration.executor.step_loop import StepLoop
 from project_fanout.orchestration.executor.step_resources import SharedResourcesBuilder
 from project_fanout.orchestration.executor.step_threads import Ended, StepThreads
 from project_fanout.orchestration.internals import (
@@ -26,10 +28,12 @@ from project_fanout.orchestration.internals import (
     PlanExecutionContext,
     PlanOrchestrationContext,
     SerializableErrorInfo,
+    StepDependencyConfig,
     StepExecutionContext,
     StepFailureData,
     create_compute_log_file_key,
     pop_captured_interrupt,
+    resource_initialization_manager,
     serializable_error_info_from_exc_info,
 )
 
@@ -48,6 +52,7 @@ class RunLoop:
         plan_context: the run.
         max_concurrent: most steps at once, 1 or more.
         tag_concurrency_limits: as Dagster's multiprocess executor takes them.
+        step_dependency_config: as Dagster's executors take it.
     """
 
     def __init__(
@@ -55,15 +60,24 @@ class RunLoop:
         plan_context: PlanOrchestrationContext,
         max_concurrent: int,
         tag_concurrency_limits: list[dict[str, Any]],
+        step_dependency_config: StepDependencyConfig,
     ) -> None:
         self._plan_context = plan_context
         self._max_concurrent = max_concurrent
         self._tag_concurrency_limits = tag_concurrency_limits
+        self._step_dependency_config = step_dependency_config
         self._threads: StepThreads[DagsterEvent] = StepThreads(plan_context.run_id)
         self._contexts: dict[str, StepExecutionContext] = {}
+        self._up_for_retry: dict[str, DagsterEvent] = {}
         self._execution: IncrementalExecution | None = None
         #: Set once an interrupt has come.
         self.interrupted = threading.Event()
+        self._event_loop: StepLoop | None = None
+
+    def init_resources(self, *, event_loop: asyncio.AbstractEventLoop, **arguments: Any) -> Any:
+        """Initialise the run's resources as Dagster does; from now on its event loop has a thread of its own."""
+        self._event_loop = StepLoop(event_loop, self._plan_context.run_id)
+        return resource_initialization_manager(event_loop=event_loop, **arguments)
 
     def run(self, job_context: PlanExecutionContext, execution_plan: ExecutionPlan) -> Iterator[DagsterEvent]:
         """Yield the events of every step that this run executes.
@@ -87,12 +101,19 @@ class RunLoop:
                     max_concurrent=self._max_concurrent,
                     tag_concurrency_limits=self._tag_concurrency_limits,
                     instance_concurrency_context=concurrency,
+                    step_dependency_config=self._step_dependency_config,
                 )
             )
             self._execution = execution
             capture = stack.enter_context(ExitStack())
             yield from self._capture_output(capture, job_context, execution_plan)
-            yield from self._turns(job_context, execution)
+            try:
+                yield from self._turns(job_context, execution)
+            except BaseException:
+                # Before the resources go: what an op awaits, it awaits of one of them.
+                if self._event_loop is not None:
+                    self._event_loop.interrupt()
+                raise
             try:
                 capture.close()
             except Exception:  # whatever a compute log manager raises: the run goes on
@@ -113,9 +134,9 @@ class RunLoop:
             for step_key, report in self._threads.reports(self._patience(execution)):
                 if not isinstance(report, Ended):
                     yield report
-                    execution.handle_event(report)
+                    self._take_event(execution, step_key, report)
                     continue
-                self._contexts.pop(step_key)
+                self._attempt_ended(execution, step_key)
                 if report.error is not None:
                     raised = raised or report.error
                     if not job_context.raise_on_error:
@@ -130,6 +151,19 @@ class RunLoop:
                 )
         if raised is not None:
             raise raised
+
+    def _take_event(self, execution: IncrementalExecution, step_key: str, event: DagsterEvent) -> None:
+        if event.is_step_up_for_retry:
+            # Not before this attempt's thread has ended, which has hooks to run: its end would be taken
+            # for that of the next attempt.
+            self._up_for_retry[step_key] = event
+        else:
+            execution.handle_event(event)
+
+    def _attempt_ended(self, execution: IncrementalExecution, step_key: str) -> None:
+        self._contexts.pop(step_key)
+        if (retry := self._up_for_retry.pop(step_key, None)) is not None:
+            execution.handle_event(retry)
 
     def _patience(self, execution: IncrementalExecution) -> float:
         """Return how long to wait for a report: until a retry is due, an interrupt's turn at most."""

@@ -1,9 +1,8 @@
 """Log capture that tells the steps of a run apart when they run in threads."""
 
 import logging
-import threading
 
-from project_fanout.orchestration.executor.step_threads import StepThread
+from project_fanout.orchestration.executor.step_threads import current_step
 from project_fanout.orchestration.internals import DagsterLogManager
 
 
@@ -38,16 +37,15 @@ class StepLogManager(DagsterLogManager):
 
 
 class _OwnRecords(logging.Handler):
-    """Hands on the records of one step's thread, and those of threads that no step is known for."""
+    """Hands on the records of one step, and those that no step is known for."""
 
     def __init__(self, target: logging.Handler, run_id: str | None, step_key: str | None) -> None:
         super().__init__()
         self._target = target
         self._owner = (run_id, step_key)
 
-    def filter(self, record: logging.LogRecord) -> bool:  # the thread decides
-        thread = threading.current_thread()
-        return not isinstance(thread, StepThread) or (thread.run_id, thread.step_key) == self._owner
+    def filter(self, record: logging.LogRecord) -> bool:  # who logs decides
+        return current_step() in (None, self._owner)
 
     def emit(self, record: logging.LogRecord) -> None:
         self._target.handle(record)

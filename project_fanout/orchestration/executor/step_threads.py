@@ -23,20 +23,17 @@ class Ended:
     error: BaseException | None = None
 
 
-class StepThread(threading.Thread):
-    """The thread of one step; whoever runs in it can ask which step it works for.
+#: A context variable and not the thread: what a step awaits runs in the thread of the event loop.
+_step: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("step", default=None)
 
-    Args:
-        run_id: the run.
-        step_key: the step, e.g. `process_record[a]`.
+
+def current_step() -> tuple[str, str] | None:
+    """Return run id and step key of the step that the caller works for, None outside of one.
+
+    What a step awaits, and what it starts with `asyncio.to_thread`, works for it too; a thread that it
+    starts is not known to.
     """
-
-    # Daemon: user code that never returns must not keep the run's process alive. The executor waits
-    # for every step anyway, and after an interrupt for as long as `StepThreads.wait` says.
-    def __init__(self, run_id: str, step_key: str, body: Callable[[], None]) -> None:
-        super().__init__(name=f"step {step_key}", target=body, daemon=True)
-        self.run_id = run_id
-        self.step_key = step_key
+    return _step.get()
 
 
 class StepThreads(Generic[Event]):
@@ -52,7 +49,7 @@ class StepThreads(Generic[Event]):
     def __init__(self, run_id: str) -> None:
         self._run_id = run_id
         self._reports: queue.SimpleQueue[tuple[str, Event | Ended]] = queue.SimpleQueue()
-        self._running: dict[str, StepThread] = {}
+        self._running: dict[str, threading.Thread] = {}
         # What the thread that drives the run has set, e.g. a partition loading context, holds in its
         # steps too, as if they ran in that thread; each step gets a copy, so none sees another's.
         self._context = contextvars.copy_context()
@@ -82,7 +79,10 @@ class StepThreads(Generic[Event]):
                 self._reports.put((step_key, Ended(error)))
 
         context = self._context.copy()
-        thread = StepThread(self._run_id, step_key, lambda: context.run(body))
+        context.run(_step.set, (self._run_id, step_key))
+        # Daemon: user code that never returns must not keep the run's process alive. The executor waits
+        # for every step anyway, and after an interrupt for as long as `wait` says.
+        thread = threading.Thread(name=f"step {step_key}", target=context.run, args=(body,), daemon=True)
         self._running[step_key] = thread
         thread.start()
 
@@ -110,7 +110,7 @@ class StepThreads(Generic[Event]):
         """
         if interrupt is not None:
             for thread in self._running.values():
-                _raise_in(thread, interrupt)
+                raise_in(thread, interrupt)
         deadline = time.monotonic() + timeout_s
         while self._running and (left := deadline - time.monotonic()) > 0:
             # The interrupt can hit a thread in the very act of reporting its end.
@@ -120,7 +120,7 @@ class StepThreads(Generic[Event]):
                 self._running.pop(step_key, None)
 
 
-def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
     """Raise *error* in *thread* at its next Python instruction."""
     if thread.ident is not None and thread.is_alive():
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))

@@ -1,35 +1,45 @@
-"""Which steps wait for which others to end."""
+"""Which steps wait for what."""
 
 from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from collections.abc import Set as AbstractSet
 
 
 class StepWaits:
-    """Finds the steps that wait for a step through that one, so that its end walks no others."""
+    """Finds the steps that wait for a step, or for an output, through that one: its end walks no others."""
 
     def __init__(self) -> None:
-        self._unmet: dict[str, set[str]] = {}
-        self._waiting: dict[str, list[str]] = defaultdict(list)
+        self._unmet: dict[str, set[Hashable]] = {}
+        self._waiting: dict[Hashable, list[str]] = defaultdict(list)
         self._freed: list[str] = []
 
-    def add(self, step_key: str, unmet: set[str]) -> None:
-        """Let *step_key* wait for the end of all steps in *unmet*; with none it is free at once."""
+    def add(self, step_key: str, unmet: AbstractSet[Hashable]) -> None:
+        """Let *step_key* wait for the end of all in *unmet*; with none it is free at once."""
         if not unmet:
             self._freed.append(step_key)
             return
-        self._unmet[step_key] = unmet
+        self._unmet[step_key] = set(unmet)
         for other in unmet:
             self._waiting[other].append(step_key)
 
-    def end(self, step_key: str) -> None:
-        """Note that *step_key* has ended, however it did."""
-        for waiting in self._waiting.pop(step_key, ()):
+    def waiting_for(self, other: Hashable) -> Sequence[str]:
+        """Return the steps that wait for *other*."""
+        return [step_key for step_key in self._waiting.get(other, ()) if step_key in self._unmet]
+
+    def end(self, other: Hashable) -> None:
+        """Note that *other* has ended, however it did."""
+        for waiting in self._waiting.pop(other, ()):
             unmet = self._unmet.get(waiting)
             if unmet is None:
                 continue
-            unmet.discard(step_key)
+            unmet.discard(other)
             if not unmet:
-                del self._unmet[waiting]
-                self._freed.append(waiting)
+                self.free(waiting)
+
+    def free(self, step_key: str) -> None:
+        """Let *step_key* wait no more."""
+        del self._unmet[step_key]
+        self._freed.append(step_key)
 
     def forget(self, step_key: str) -> None:
         """Let *step_key* wait no more, without freeing it."""

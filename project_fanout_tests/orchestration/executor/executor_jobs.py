@@ -1,6 +1,7 @@
 """Jobs that the executor tests run; each can be built over any executor."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -184,6 +185,13 @@ def second_try(context: dg.OpExecutionContext, number: int) -> int:
     return number
 
 
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def second_try_at_once(context: dg.OpExecutionContext, number: int) -> int:
+    if context.retry_number < 1:
+        raise ValueError("once more")
+    return number
+
+
 @dg.graph
 def retried_with_delay() -> None:
     total(three().map(second_try).collect())
@@ -217,6 +225,19 @@ def broken_hook(context: dg.HookContext) -> None:
 @dg.graph
 def hooked() -> None:
     total(three().map(fails_on_one.with_hooks({on_success, on_failure, broken_hook})).collect())
+
+
+def _takes_its_time(context: dg.HookContext, event_list: Any) -> dg.HookExecutionResult:
+    time.sleep(0.2)  # so that the next attempt is due before this one's hooks are done
+    return dg.HookExecutionResult("takes_its_time")
+
+
+@dg.graph
+def retried_at_once_with_a_slow_hook() -> None:
+    retried = second_try_at_once.with_hooks(
+        {dg.HookDefinition(name="takes_its_time", hook_fn=_takes_its_time)}
+    )
+    total(three().map(retried).collect())
 
 
 @dg.op(pool="one_at_a_time")
@@ -340,6 +361,7 @@ GRAPHS = {
         failing_record,
         output_of_a_failed_step,
         retried_with_delay,
+        retried_at_once_with_a_slow_hook,
         retries_exhausted,
         hooked,
         pooled,

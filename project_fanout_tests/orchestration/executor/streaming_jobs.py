@@ -1,10 +1,12 @@
 """Jobs whose steps wait for files, so that tests see what has started when."""
 
+import asyncio
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,68 @@ def napping() -> None:
     add_up(three_items().map(naps).collect())
 
 
+class Link(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
+    """What a connection is to the ops that await an answer of it: open until teardown."""
+
+    path: str
+
+    @contextlib.asynccontextmanager
+    async def yield_for_execution(self, context: dg.InitResourceContext) -> AsyncIterator["Link"]:
+        self._open = True
+        self._came = 0
+        self._all_came = asyncio.Event()
+        yield self
+        self._open = False
+
+    def mark(self, name: str) -> None:
+        (Path(self.path) / name).touch()
+
+    async def meet(self) -> None:
+        """Return when three have come."""
+        self._came += 1
+        if self._came == 3:
+            self._all_came.set()
+        await self._all_came.wait()
+
+    async def never_answers(self, number: int) -> None:
+        """Leave a mark, and another when cancelled, while the connection is open and can still await."""
+        self.mark(f"asleep {number}")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            if self._open:
+                self.mark(f"woken {number}")
+
+
+@dg.op
+async def awaits(link: Link, number: int) -> int:
+    await link.never_answers(number)
+    return number
+
+
+@dg.graph
+def awaiting() -> None:
+    add_up(three_items().map(awaits).collect())
+
+
+@dg.op
+async def blocks_the_loop(link: Link, number: int) -> int:
+    """When all three have come, the first never gives the event loop back."""
+    await link.meet()
+    link.mark(f"asleep {number}")
+    if number > 0:
+        await link.never_answers(number)
+    await asyncio.sleep(0.1)  # until the others await
+    time.sleep(3600)  # noqa: ASYNC251  # what it must not do
+    return number
+
+
+@dg.graph
+def blocked() -> None:
+    add_up(three_items().map(blocks_the_loop).collect())
+
+
 @dg.op
 def talks(context: dg.OpExecutionContext, folder: Folder, number: int) -> int:
     # Every step logs while the others are under way.
@@ -283,10 +347,17 @@ def job(name: str) -> dg.JobDefinition:
             for key, definition in {
                 "folder": Folder.configure_at_launch(),
                 "gate": Gate.configure_at_launch(),
+                "link": Link.configure_at_launch(),
                 "io_manager": dg.IOManagerDefinition.hardcoded_io_manager(LateStore()),
             }.items()
             if key
-            in {"waiting": {"gate"}, "thousand": {"io_manager"}, "one_by_one": set()}.get(name, {"folder"})
+            in {
+                "waiting": {"gate"},
+                "awaiting": {"link"},
+                "blocked": {"link"},
+                "thousand": {"io_manager"},
+                "one_by_one": set(),
+            }.get(name, {"folder"})
         },
     )
 

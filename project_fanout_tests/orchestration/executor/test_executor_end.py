@@ -61,8 +61,17 @@ def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None,
         ("waiting", "gate", "waiting 2", False),
         ("stuck", "folder", "asleep 2", False),
         ("napping", "folder", "asleep 2", True),
+        ("awaiting", "link", "asleep 2", True),
+        ("blocked", "link", "asleep 2", True),
     ],
-    ids=["cancelled in the UI", "SIGTERM", "steps that nothing can wake", "steps that run Python"],
+    ids=[
+        "cancelled in the UI",
+        "SIGTERM",
+        "steps that nothing can wake",
+        "steps that run Python",
+        "steps that await",
+        "a step that blocks the event loop",
+    ],
 )
 def test_an_interrupted_run_ends_and_leaves_nothing(
     home: Path, marks: Path, name: str, resource: str, mark: str, cancelled: bool
@@ -71,7 +80,9 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
 
     Steps of `waiting` are released when their resource is torn down, as a pool's futures are; those
     of `stuck` sleep for an hour in C code. Those of `napping` see the interrupt, so that they can tidy
-    up, and give back their slots of a concurrency pool.
+    up, and give back their slots of a concurrency pool. Those of `awaiting` are cancelled, and can tidy
+    up while the connection that they use is still open; those of `blocked` cannot, since one of them
+    has stopped the event loop.
     """
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("beds", 3)
@@ -96,8 +107,14 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
         process.kill()
         process.wait()
     woken = {each for each in os.listdir(marks) if each.startswith("woken")}
-    assert woken == ({"woken 0", "woken 1", "woken 2"} if name == "napping" else set())
-    op = {"waiting": "waits_for_pool", "stuck": "sleeps_for_ever", "napping": "naps"}[name]
+    assert woken == ({"woken 0", "woken 1", "woken 2"} if name in ("napping", "awaiting") else set())
+    op = {
+        "waiting": "waits_for_pool",
+        "stuck": "sleeps_for_ever",
+        "napping": "naps",
+        "awaiting": "awaits",
+        "blocked": "blocks_the_loop",
+    }[name]
     assert ends == {"three_items": ["STEP_SUCCESS"], **{f"{op}[k{n}]": ["STEP_FAILURE"] for n in range(3)}}
 
 

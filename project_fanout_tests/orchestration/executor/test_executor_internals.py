@@ -77,6 +77,16 @@ def test_the_state_machine_has_every_attribute() -> None:
     assert not missing, f"Dagster {dagster.__version__}: ActiveExecution does not set {missing}."
 
 
+def test_resources_can_be_initialised_with_the_loop_at_hand() -> None:
+    """Dagster still lets an executor initialise the resources, and hands it the run's event loop for that."""
+    from project_fanout.orchestration import internals
+
+    taken = inspect.signature(internals.PlanExecutionContextManager).parameters
+    handed = inspect.signature(internals.resource_initialization_manager).parameters
+    assert "scoped_resources_builder_cm" in taken, f"Dagster {dagster.__version__}"
+    assert "event_loop" in handed, f"Dagster {dagster.__version__}"
+
+
 def test_no_other_module_imports_internals() -> None:
     """`dagster._core` and its like are imported in one module only."""
     offenders = [
