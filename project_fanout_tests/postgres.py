@@ -111,7 +111,10 @@ def _programs() -> Path | None:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """One server for the whole session; skips where none is installed (where CI=true, that fails)."""
+    """One server for the whole session; skips where it or its driver is not installed (where CI=true, that fails)."""
+    pytest.importorskip(
+        "psycopg2", reason="the extra is not installed: pip install 'project_fanout[postgres]'"
+    )
     programs = _programs()
     if programs is None:
         pytest.skip(_HOW)

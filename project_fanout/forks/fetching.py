@@ -11,12 +11,13 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, urlsplit
 
-from typing_extensions import Self
-
 from project_fanout.engine.errors import FanoutError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing only since Python 3.11
 
 _PORTS = {"http": 80, "https": 443}
 SCHEMES = tuple(_PORTS)
@@ -203,7 +204,7 @@ class _Deadline:
     _timer: threading.Timer | None = None
     passed: bool = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         self._timer = threading.Timer(max(0.0, self.at - time.monotonic()), self._end)
         self._timer.daemon = True
         self._timer.start()

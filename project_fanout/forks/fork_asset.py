@@ -4,12 +4,11 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import dagster as dg
 import pandas as pd
 from dagster import AssetsDefinition
-from typing_extensions import Unpack
 
 from project_fanout.engine.annotations import function_behind
 from project_fanout.engine.errors import FanoutDefinitionError
@@ -26,6 +25,9 @@ from project_fanout.orchestration.collect import log_first_traceback
 from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
 from project_fanout.orchestration.run_config import Settings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing only since Python 3.11
 
 _SHOWN = 50  # rows of the table of tasks in the metadata
 
@@ -112,7 +114,7 @@ def build_fork_asset(
     pool: str | None = None,
     io_manager_key: str | None = None,
     step_io_manager_key: str | None = None,
-    **options: Unpack[AssetOptions],
+    **options: "Unpack[AssetOptions]",
 ) -> AssetsDefinition:
     """Return a graph-backed asset that forks into tasks and joins them.
 
