@@ -1,5 +1,5 @@
 # `make help` lists what there is. Every target sets itself up in .venv; nothing else is needed
-# than make and Python 3.10 to 3.13.
+# than make and Python 3.10 to 3.14.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -euc
@@ -9,9 +9,9 @@ MAKEFLAGS += --no-print-directory
 # Without cached bytecode every process that Dagster starts takes 2.5 times as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-# The interpreter that .venv is made with: the first one here that is 3.10 to 3.13.
-PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.10; do \
-    "$$each" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
+# The interpreter that .venv is made with: the first one here that is 3.10 to 3.14.
+PYTHON ?= $(shell for each in python3 python3.14 python3.13 python3.12 python3.11 python3.10; do \
+    "$$each" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 15))' 2>/dev/null \
     && echo "$$each" && exit; done; echo python3)
 
 BIN := .venv/bin
@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test quick nightly lint format tables bench peers clean home
+.PHONY: help demo dev test quick nightly base lint format tables bench peers clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ quick: $(STAMP) ## run the tests that start no process, in less than a minute
 nightly: ## run every test with ten times the examples, each of its processes started from nothing
 	@FANOUT_TESTS=nightly $(MAKE) test
 
+# Outside the gate: each pandas has an environment of its own.
+base: ## run README's fan-out and the tests of engine/ and orchestration/ without any extra, on pandas 2 and on pandas 3
+	@for pandas in 2 3; do .ci/base "$(PYTHON)" "$$pandas"; done
+
 lint: $(STAMP) ## check format, style, which part imports which, and types
 	@$(BIN)/ruff format --check --quiet . || { echo "Run 'make format'."; exit 1; }
 	@$(BIN)/ruff check --quiet .
@@ -68,14 +72,13 @@ tables: $(STAMP) ## renew the tables of settings in README and docs
 
 bench: $(STAMP) ## run the benchmarks and print their tables
 	@set -- benchmarks/bench_*.py; [ -e "$$1" ] || { echo "benchmarks/ holds no bench_*.py"; exit 1; }; \
-	    $(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[bench]'; \
 	    for each in "$$@"; do echo "== $$each"; $(BIN)/python "$$each"; done
 
 peers: $(STAMP) ## run Dagster's own tests with fanout_executor in the place of its executors; PYTEST="-k name" runs some
 	@folder=$$(.ci/dagster-tests) && $(BIN)/python -m project_fanout_tests.peers "$$folder" $(PYTEST)
 
 clean: ## remove .venv, caches, and everything that demo and dev have made
-	@rm -rf .venv .venv-install.log .debian-packages.log .peers output .dagster_home .tmp_dagster_home_* \
+	@rm -rf .venv .venv-pandas* .venv-install.log .debian-packages.log .peers output .dagster_home .tmp_dagster_home_* \
 	    build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find project_fanout project_fanout_tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 

@@ -130,6 +130,9 @@ def _programs() -> Path | None:
 @contextmanager
 def running_server() -> Iterator[PostgresServer]:
     """Run a server; skips where none is installed (where CI=true, that fails)."""
+    pytest.importorskip(
+        "psycopg2", reason="the extra is not installed: pip install 'project_fanout[postgres]'"
+    )
     programs = _programs()
     if programs is None:
         pytest.skip(_HOW)

@@ -17,7 +17,7 @@ from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
 from project_fanout.engine import FanoutPolicy
-from project_fanout.forks import assets as forks
+from project_fanout.extras import load
 from project_fanout.forks.request_asset import build_request_asset
 from project_fanout.orchestration import build_fanout_asset
 from project_fanout.orchestration.markdown_table import markdown_table
@@ -111,10 +111,13 @@ campaign_delivery = build_fanout_asset(
 )
 
 
+# With the tasks of the other workload that has any, where its extra is installed.
+_image_tasks = load("project_fanout.forks.assets", "images")
+
 job_request = build_request_asset(
     "job_request",
-    actions=[*forks.ACTIONS, *ACTIONS],
-    resources={**forks.RESOURCES, MAIL_SERVER: _MAIL_SERVER},
+    actions=[*(_image_tasks.ACTIONS if _image_tasks else []), *ACTIONS],
+    resources={**(_image_tasks.RESOURCES if _image_tasks else {}), MAIL_SERVER: _MAIL_SERVER},
     group_name="job_requests",
     kinds={"python"},
     description="The job request that its run config gives: an action, its payload, what it fans out over, and the "

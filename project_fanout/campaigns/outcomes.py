@@ -60,10 +60,11 @@ def _cut_off(unit: Mapping[Any, Any]) -> bool:
 
 def deliveries_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per recipient: `COLUMNS`, with `sent_at` as time in UTC."""
-    table = pd.DataFrame(list(delivery_rows(frame)), columns=COLUMNS).sort_values("row", ignore_index=True)
+    # Of any type at first: pandas 3 has one of its own for text, in which None becomes NaN.
+    table = pd.DataFrame(list(delivery_rows(frame)), columns=COLUMNS, dtype="object")
     table["row"] = table["row"].astype("int64")
+    table = table.sort_values("row", ignore_index=True)
     # Whole milliseconds: the nanoseconds of a float would be made up.
-    table["sent_at"] = pd.to_datetime(
-        (table["sent_at"].astype("float64") * 1000).round(), unit="ms", utc=True
-    )
+    milliseconds = (table["sent_at"].astype("float64") * 1000).round()
+    table["sent_at"] = pd.to_datetime(milliseconds, unit="ms", utc=True).dt.as_unit("ns")  # pandas 3: another
     return table

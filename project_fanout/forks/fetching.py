@@ -11,13 +11,15 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import SplitResult, quote, urlsplit
 
 from annotated_types import Ge, Gt
-from typing_extensions import Self
 
 from project_fanout.engine.errors import FanoutError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing only since Python 3.11
 
 _PORTS = {"http": 80, "https": 443}
 SCHEMES = tuple(_PORTS)
@@ -200,7 +202,7 @@ class _Deadline:
     _timer: threading.Timer | None = None
     passed: bool = False
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         self._timer = threading.Timer(max(0.0, self.at - time.monotonic()), self._end)
         self._timer.daemon = True
         self._timer.start()

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 import pandas as pd
 from dagster import AssetsDefinition
-from typing_extensions import Unpack
 
 from project_fanout.engine.annotations import function_behind
 from project_fanout.engine.errors import FanoutDefinitionError
@@ -26,6 +25,9 @@ from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
 from project_fanout.orchestration.options import Declared, FanoutOptions
 from project_fanout.orchestration.run_config import RunSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing only since Python 3.11
 
 _SHOWN = 50  # rows of the table of tasks in the metadata
 
@@ -86,7 +88,7 @@ def build_fork_asset(
     *,
     actions: Iterable[Action | Callable[..., Any]],
     tasks: Callable[..., Any] = as_given,
-    **options: Unpack[FanoutOptions],
+    **options: "Unpack[FanoutOptions]",
 ) -> AssetsDefinition:
     """Return a graph-backed asset that forks into tasks and joins them.
 

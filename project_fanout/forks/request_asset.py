@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import dagster as dg
 from dagster import AssetsDefinition
-from typing_extensions import Unpack
 
 from project_fanout.engine.model import Record
 from project_fanout.engine.params import Params
@@ -16,6 +15,9 @@ from project_fanout.orchestration.asset import define_asset, upstream_of
 from project_fanout.orchestration.ops import FanoutOps
 from project_fanout.orchestration.options import Declared, FanoutOptions
 from project_fanout.orchestration.run_config import InvalidRunConfigError, RunConfig, RunSettings
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # in typing only since Python 3.11
 
 _POLICY = "policy"
 
@@ -103,7 +105,7 @@ class RequestOps(FanoutOps):
 
 
 def build_request_asset(
-    name: str, *, actions: Sequence[Action | Callable[..., Any]], **options: Unpack[FanoutOptions]
+    name: str, *, actions: Sequence[Action | Callable[..., Any]], **options: "Unpack[FanoutOptions]"
 ) -> AssetsDefinition:
     """Return a graph-backed asset that runs the job request in its run config.
 

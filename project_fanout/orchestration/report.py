@@ -11,6 +11,7 @@ import pandas as pd
 
 from project_fanout.engine.model import STATUSES, RecordOutcome, UnitOutcome
 from project_fanout.engine.record_state import RecordState
+from project_fanout.orchestration.markdown_table import markdown_rows
 
 #: The columns that every fan-out asset has; a stage's result adds its own.
 COLUMNS = ("record_key", "unit_key", "stage", "status", "attempts", "seconds", "error")
@@ -58,13 +59,14 @@ def _texts(values: Iterable[str | None]) -> "pd.Series[Any]":
 
 
 def _values(values: list[Any]) -> "pd.Series[Any]":
-    """Return a column of results; None where there is none, NaN among numbers."""
+    """Return a column of results, the same under pandas 2 and 3; None where there is none, NaN among numbers."""
     # Beside a None or a float pandas makes floats of integers, which above 2**53 are other numbers, and
     # from 2**1024 on none at all.
     large = any(isinstance(each, int) and abs(each) > 2**53 for each in values)
     exact = large and not all(isinstance(each, int) for each in values)
     column: pd.Series[Any] = pd.Series(values, dtype="object" if exact else None)
-    return column
+    # pandas 3 has a type for text, in which None becomes NaN.
+    return _texts(values) if isinstance(column.dtype, pd.StringDtype) else column
 
 
 def step_metadata(
@@ -168,18 +170,7 @@ def failures_table(failed: Sequence[UnitOutcome]) -> dg.MarkdownMetadataValue:
 
 
 def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMetadataValue:
-    rows = [{column: _cell(getattr(each, column)) for column in columns} for each in outcomes]
-    return dg.MetadataValue.md(
-        pd.DataFrame(rows, columns=columns).to_markdown(index=False, disable_numparse=True) or ""
-    )
-
-
-def _cell(value: object) -> object:
-    """Return *value* so that it stays in its cell: one line, at most 200 characters, no column marks."""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    text = " ".join(str(value).split()).replace("|", "\\|")
-    return text if len(text) <= 200 else f"{text[:199]}…"
+    return markdown_rows(columns, ([getattr(each, column) for column in columns] for each in outcomes))
 
 
 def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: float) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from click.testing import CliRunner
 
-from project_fanout import ledger
 from project_fanout.campaigns.assets import job_request
 from project_fanout.campaigns.report import STATUSES
 from project_fanout.campaigns.settings import Destination, MailServer, Message
+from project_fanout.command.main import fanout
 from project_fanout.definitions import defs
 from project_fanout.engine.ledger import Claims
 from project_fanout_tests.pages import blocks, page, params_of
@@ -39,22 +40,22 @@ def test_every_setting_is_named() -> None:
 
 
 def test_the_commands_for_a_dead_sender_release_its_claims(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the commands shown, typed as they stand, a claim of a dead sender is seen and given back."""
     monkeypatch.chdir(tmp_path)
     [block] = [each for each in blocks(TEXT, "bash") if "settle" in each]
     shown, settled = (shlex.split(line)[1:] for line in block.splitlines())
-    url, namespace, key = settled[2], settled[-2], settled[-1]
+    url, namespace, key = settled[3], settled[-2], settled[-1]
     assert namespace == Destination(MailServer(), tmp_path, maildir=None).namespace("spring-2027")
     Path(url).parent.mkdir(parents=True)
     with Claims(url) as claims:
         claims.claim(namespace, [key], "a dead sender")
 
-    assert ledger.main(shown) == 0
-    printed = capsys.readouterr().out
-    assert namespace in printed and key in printed
-    assert ledger.main(settled) == 0
+    printed = CliRunner().invoke(fanout, shown)
+    assert printed.exit_code == 0
+    assert namespace in printed.stdout and key in printed.stdout
+    assert CliRunner().invoke(fanout, settled).exit_code == 0
 
     with Claims(url) as claims:
         assert claims.claim(namespace, [key], "another sender") == {key: "claimed"}

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET  # parses our own picture
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from project_fanout.campaigns import report
 from project_fanout.campaigns.outcomes import COLUMNS, deliveries_table
@@ -50,6 +51,17 @@ def test_a_batch_that_crashed_accounts_for_each_of_its_recipients() -> None:
     assert table["reason"].tolist()[2:6] == ["send_email crashed"] * 2 + ["prepare_email timed out"] * 2
     assert table["detail"][2] == "WorkerCrashed: it died"
     assert table["sent_at"][6] == pd.Timestamp(103.5, unit="s", tz="UTC")
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option is deprecated")
+@pytest.mark.parametrize("infers_text", [False, True], ids=["as pandas 2", "as pandas 3"])
+def test_deliveries_have_the_same_types_under_pandas_2_and_3(infers_text: bool) -> None:
+    """Text is of type object, with None where there is none, and times are in nanoseconds."""
+    with pd.option_context("future.infer_string", infers_text):
+        table = deliveries_table(UNITS)
+    types = {"row": "int64", "sent_at": "datetime64[ns, UTC]"}
+    assert table.dtypes.to_dict() == {name: types.get(name, "object") for name in COLUMNS}
+    assert table["address"].tolist()[:3] == ["a@x.example", None, None]
 
 
 def test_the_report_counts_by_domain_and_reason() -> None:

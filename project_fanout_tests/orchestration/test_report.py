@@ -77,6 +77,37 @@ def test_rows_are_in_record_and_unit_order() -> None:
     assert frame.index.tolist() == [0, 1, 2]
 
 
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option is deprecated")
+@pytest.mark.parametrize("infers_text", [False, True], ids=["as pandas 2", "as pandas 3"])
+@pytest.mark.parametrize(
+    ("results", "dtype"),
+    [
+        (["x", "y"], "object"),
+        (["x", None], "object"),
+        (["x", 1], "object"),
+        ([["x"], {"y": 1}], "object"),
+        ([True, None], "object"),
+        ([2**60, None], "object"),
+        ([1, 2], "int64"),
+        ([1, 1.5], "float64"),
+        ([True, False], "bool"),
+    ],
+    ids=str,
+)
+def test_the_table_is_the_same_under_pandas_2_and_3(
+    results: list[object], dtype: str, infers_text: bool
+) -> None:
+    """Text is of type object with None where there is none, though pandas 3 has a type of its own with NaN."""
+    with pd.option_context("future.infer_string", infers_text):
+        frame = frame_of(*(fine({"value": result}) for result in results))
+        failed = frame_of(bad())
+    assert frame["value"].dtype == dtype
+    assert frame["value"].tolist() == results
+    for column in ("record_key", "unit_key", "stage", "status", "error"):
+        assert (frame[column].dtype, failed[column].dtype) == ("object", "object"), column
+    assert frame["error"].tolist() == [None, None]
+
+
 @pytest.mark.parametrize("records", [[], [RecordOutcome("r", ())]])
 def test_an_empty_table_has_the_same_columns_and_types(records: list[RecordOutcome]) -> None:
     """A database table does not change its schema on a day without records."""

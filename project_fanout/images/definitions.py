@@ -1,0 +1,14 @@
+"""The definitions of the images workload."""
+
+import dagster as dg
+
+from project_fanout.images import assets
+from project_fanout.images.jobs import daily_images, images_job
+from project_fanout.images.warehouse import Warehouse, database_path
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([assets]),
+    jobs=[images_job],
+    schedules=[daily_images],
+    resources={assets.WAREHOUSE: Warehouse(database=database_path())},
+)
