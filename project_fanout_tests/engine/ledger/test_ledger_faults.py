@@ -20,6 +20,7 @@ from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_ur
 from project_fanout.engine.ledger.rows import store
 from project_fanout.engine.ledger.schema import METADATA, OUTCOMES, SCHEMA, SCHEMA_VERSION
 from project_fanout.engine.ledger.writer import BatchWriter
+from project_fanout_tests.cutting_proxy import CuttingProxy
 from project_fanout_tests.engine.ledger.support import SCOPE, locked, make_entry, unprivileged
 from project_fanout_tests.postgres import PostgresServer
 from project_fanout_tests.waiting import wait_until
@@ -291,7 +292,7 @@ def test_a_ledger_that_is_not_there(tmp_path: Path) -> None:
 def test_urls_that_lead_nowhere(url: str, message: str) -> None:
     """A wrong URL is refused with what is accepted, and without the password in it."""
     with pytest.raises(LedgerError, match=message) as raised:
-        Ledger(url)
+        Ledger(url, lock_timeout_s=0.2)
     assert "hush" not in str(raised.value)
 
 
@@ -334,6 +335,39 @@ def test_a_postgres_that_restarts_is_waited_for(postgres_server: PostgresServer)
         ledger.put(make_entry("after"))
         ledger.flush()
         assert len(ledger.successes(SCOPE, 0, ["r1"])) == 3
+
+
+def test_a_connection_to_postgres_that_is_cut_anywhere(postgres_server: PostgresServer) -> None:
+    """Cut at any message while the ledger is opened, written and read, it does not fail and loses nothing."""
+
+    def used(url: str) -> int:
+        with Ledger(url) as ledger:
+            ledger.put(make_entry())
+            ledger.flush()
+            return len(ledger.entries(LedgerFilter()))
+
+    with CuttingProxy(postgres_server.port) as proxy:
+
+        def new_url() -> str:
+            return postgres_server.new_database().replace(f":{postgres_server.port}/", f":{proxy.port}/")
+
+        proxy.count()
+        assert used(new_url()) == 1
+        number = proxy.messages
+        assert number > 20
+        for message in range(0, number, 2):
+            proxy.cut_at(message, "before" if message % 4 else "after")
+            assert used(new_url()) == 1, message
+
+
+def test_a_ledger_that_is_opened_while_postgres_restarts(postgres_server: PostgresServer) -> None:
+    """A server that is just restarting when a run opens its ledger is waited for, too."""
+    url = postgres_server.new_database()
+    postgres_server.stop()
+    with ThreadPoolExecutor(1) as threads:
+        opened = threads.submit(Ledger, url)
+        postgres_server.start()
+        opened.result(60).close()
 
 
 def test_a_postgres_table_that_is_locked(postgres_url: str) -> None:

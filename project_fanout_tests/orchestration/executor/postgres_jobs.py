@@ -67,7 +67,7 @@ def definitions() -> dg.Definitions:
         executor=fanout_executor,
         jobs=[dg.define_asset_job("fanout", selection=["digests"])],
         resources={
-            "unit_pool": UnitPoolResource(max_workers=2),
+            "unit_pool": UnitPoolResource(max_workers=2, niceness=0),
             "ledger": LedgerResource(url=os.environ[LEDGER]),
         },
     )

@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,3 +165,30 @@ def test_the_file_changes_while_the_run_goes_on(instance: dg.DagsterInstance) ->
         report(instance, "run", "second")
         assert seen.wait(15), "the event has not reached a watcher while the connection was open"
     instance.end_watch_event_logs("run", note)
+
+
+def test_a_log_record_about_the_storing_is_stored_too(tmp_path: Path) -> None:
+    """What a database driver logs while it stores an event is an event of the run later; nothing waits for itself."""
+    engine = db.create_engine(f"sqlite:///{tmp_path / 'log.db'}", connect_args={"check_same_thread": False})
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "create table event_logs (id integer primary key, run_id text, event text, dagster_event_type text, "
+            "timestamp text, step_key text, asset_key text, partition text)"
+        )
+    records = iter(["record"])
+
+    def call(action: Callable[[], None]) -> None:
+        for record in records:
+            writer.store({"run_id": "run", "event": record})
+        action()
+
+    writer = EventWriter(engine.connect, call)
+    thread = threading.Thread(target=writer.store, args=({"run_id": "run", "event": "event"},), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert not thread.is_alive()
+    writer.close()
+    with engine.connect() as connection:
+        stored = connection.exec_driver_sql("select event from event_logs order by id").scalars().all()
+    engine.dispose()
+    assert stored == ["event", "record"]
