@@ -7,9 +7,10 @@ from collections.abc import Generator
 import pytest
 from hypothesis import Phase, settings
 
+from project_fanout_tests.object_store import bucket, s3_server
 from project_fanout_tests.postgres import postgres_server, postgres_url
 
-__all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
+__all__ = ["bucket", "postgres_server", "postgres_url", "s3_server"]  # fixtures for every test
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
