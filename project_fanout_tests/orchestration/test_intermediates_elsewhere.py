@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -193,19 +194,17 @@ WRAPPED: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def materialize(tmp_path: Path, io_manager: Any) -> tuple[list[str], list[str]]:
+def materialize(tmp_path: Path, io_manager: Any, run_id: str | None = None) -> tuple[list[str], list[str]]:
     """Materialise an asset of two stages; return the files that are left, and what the log says of them."""
     lengths = build_fanout_asset("lengths", records=large_units, stages=[obey, only_length])
     with local_instance(tmp_path / "home") as instance:
-        result = dg.materialize(
-            [lengths],
-            instance=instance,
-            resources={
-                "unit_pool": UnitPoolResource(kind="inline"),
-                "ledger": LedgerResource(url=str(tmp_path / "ledger.db")),
-                "io_manager": io_manager,
-            },
-        )
+        resources = {
+            "unit_pool": UnitPoolResource(kind="inline"),
+            "ledger": LedgerResource(url=str(tmp_path / "ledger.db")),
+            "io_manager": io_manager,
+        }
+        job = dg.Definitions([lengths], resources=resources).resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(instance=instance, run_id=run_id)
         said = [event.message for event in instance.all_logs(result.run_id) if "stay" in event.message]
     folder = tmp_path / "stored"
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*")), said
@@ -266,7 +265,9 @@ def test_a_folder_that_is_called_like_an_object_stays(
 ) -> None:
     """Removing objects touches no folder of this machine, though their keys look like paths."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "dagster" / "storage").mkdir(parents=True)
-    materialize(tmp_path, bucket.io_manager())
+    run_id = str(uuid.uuid4())
+    folder = tmp_path / "dagster" / "storage" / run_id / "lengths.trigger_records"
+    folder.mkdir(parents=True)
+    materialize(tmp_path, bucket.io_manager(), run_id)
     assert bucket.contents() == ["dagster/lengths"]
-    assert (tmp_path / "dagster" / "storage").is_dir()
+    assert folder.is_dir()
