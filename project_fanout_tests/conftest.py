@@ -12,11 +12,12 @@ import pytest
 from hypothesis import Phase, settings
 
 from project_fanout_tests.nightly import NIGHTLY
+from project_fanout_tests.object_store import bucket, s3_server
 from project_fanout_tests.postgres import postgres_server, postgres_url
 from project_fanout_tests.quick import QUICK, Guard, is_quick
 from project_fanout_tests.schedule import Scheduling, rank
 
-__all__ = ["postgres_server", "postgres_url"]  # fixtures for every test
+__all__ = ["bucket", "postgres_server", "postgres_url", "s3_server"]  # fixtures for every test
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -1,6 +1,8 @@
 """What the steps of a fan-out leave with the IO manager: found again where it is needed, removed where not."""
 
+import inspect
 import pathlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +67,11 @@ class Manifest:
         """Return what the trigger has stored for *entry* with the IO manager of that key."""
         stored = _output_context(context.resources, self.run_id, self.step_key, RECORDS, entry.mapping_key)
         load_context = dg.InputContext(
-            name="batch", upstream_output=stored, resources=context.resources, log_manager=context.log
+            name="batch",
+            upstream_output=stored,
+            resources=context.resources,
+            log_manager=context.log,
+            dagster_type=dg.PythonObjectDagsterType(tuple),  # the IO manager for ADLS asks for it
         )
         return getattr(context.resources, io_manager_key).load_input(load_context)
 
@@ -73,30 +79,76 @@ class Manifest:
 def remove_intermediates(context: dg.HookContext, io_manager_key: str) -> int:
     """Remove what the other steps of this step's graph have stored in this run; return how many outputs.
 
-    Nothing is removed with an IO manager that does not keep files by run, step and output, as Dagster's
-    own for file systems and object stores do.
+    What an IO manager does not keep by run, step and output stays, and the run's log says so.
     """
     io_manager = getattr(context.resources, io_manager_key)
-    if not isinstance(io_manager, dg.UPathIOManager):
-        return 0
-    graph = context.step_key.rpartition(".")[0]
-    removed = 0
-    run_id = context.run_id
-    for entry in context.instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_OUTPUT):
-        output = entry.get_dagster_event().step_output_data.step_output_handle
-        if output.step_key == context.step_key or not output.step_key.startswith(f"{graph}."):
-            continue
-        path = io_manager._get_path(
-            _output_context(
-                context.resources, run_id, output.step_key, output.output_name, output.mapping_key
-            )
+    stores = list(_path_io_managers(io_manager))
+    removed = left = 0
+    for output in _outputs_of_other_steps(context):
+        stored = _output_context(
+            context.resources, context.run_id, output.step_key, output.output_name, output.mapping_key
         )
+        paths = [(store, store._get_path(stored)) for store in stores]
         # An IO manager that keeps one file for all runs keeps it for the next one, too.
-        if run_id in path.parts and io_manager.path_exists(path):
-            io_manager.unlink(path)
-            _remove_empty_folders(path, run_id)
-            removed += 1
+        gone = [_remove(store, path, context.run_id) for store, path in paths if context.run_id in path.parts]
+        removed += any(gone)
+        left += not gone
+    if left:
+        context.log.info(
+            "%s step outputs stay: %s, the IO manager %r, neither is nor wraps a UPathIOManager that keeps a file "
+            "or object for each run, step and output.",
+            left,
+            type(io_manager).__name__,
+            io_manager_key,
+        )
     return removed
+
+
+def _outputs_of_other_steps(context: dg.HookContext) -> Iterator[Any]:
+    graph = context.step_key.rpartition(".")[0]
+    events = context.instance.all_logs(context.run_id, of_type=dg.DagsterEventType.STEP_OUTPUT)
+    # A step that was tried again has put out the same more than once.
+    outputs = dict.fromkeys(event.get_dagster_event().step_output_data.step_output_handle for event in events)
+    for output in outputs:
+        if output.step_key != context.step_key and output.step_key.startswith(f"{graph}."):
+            yield output
+
+
+#: What `S3PickleIOManager` calls the IO manager that does its work, and what those for GCS and ADLS call it.
+_INNER_NAMES = ("inner_io_manager", "_internal_io_manager")
+
+
+def _path_io_managers(io_manager: Any, outer: frozenset[int] = frozenset()) -> Iterator[dg.UPathIOManager]:
+    """Yield *io_manager* if it keeps a file or object for each output, else those that it wraps."""
+    if isinstance(io_manager, dg.UPathIOManager):
+        yield io_manager
+        return
+    outer |= {id(io_manager)}
+    held = [_value(getattr(io_manager, name, None)) for name in _INNER_NAMES]
+    for attributes in ("__dict__", "__pydantic_private__"):
+        held += (getattr(io_manager, attributes, None) or {}).values()
+    inner = {id(value): value for value in held if isinstance(value, dg.IOManager)}
+    for value in inner.values():
+        if id(value) not in outer:
+            yield from _path_io_managers(value, outer)
+
+
+def _value(attribute: Any) -> Any:
+    """Return what a method that takes nothing returns; anything else as it is."""
+    if inspect.ismethod(attribute) and not inspect.signature(attribute).parameters:
+        return attribute()
+    return attribute
+
+
+def _remove(store: dg.UPathIOManager, path: Any, run_id: str) -> bool:
+    if not store.path_exists(path):
+        return False
+    # An object's key may look like a path on this machine: only one that is there has folders.
+    is_local = isinstance(path, pathlib.Path) and path.exists()
+    store.unlink(path)
+    if is_local:
+        _remove_empty_folders(path, run_id)
+    return True
 
 
 def _output_context(
@@ -108,11 +160,9 @@ def _output_context(
     )
 
 
-def _remove_empty_folders(path: Any, run_id: str) -> None:
-    # Only on this machine: in an object store there are no folders, and rmdir removes all that is there.
-    if isinstance(path, pathlib.Path):
-        with suppress(OSError):
-            for folder in path.parents:
-                folder.rmdir()
-                if folder.name == run_id:
-                    return
+def _remove_empty_folders(path: pathlib.Path, run_id: str) -> None:
+    with suppress(OSError):
+        for folder in path.parents:
+            if run_id not in folder.parts:
+                return
+            folder.rmdir()

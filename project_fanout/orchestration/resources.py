@@ -113,11 +113,13 @@ class LedgerResource(DeclaredResource):
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)
     _where: str | None = PrivateAttr(default=None)
+    _asked: set[str] = PrivateAttr(default_factory=set)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Find out where the ledger is; the first step that needs it opens it."""
         self._lock = threading.Lock()
         self._ledger = None
+        self._asked = set()
         self._where = self._find(context.instance) if self.enabled else None
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # see above
@@ -146,6 +148,13 @@ class LedgerResource(DeclaredResource):
             LedgerError: it cannot be opened or written.
         """
         _ = self.ledger
+
+    def is_first(self, what: str) -> bool:
+        """Tell whether this is the first call with *what* in this run and process."""
+        with self._lock:
+            before = len(self._asked)
+            self._asked.add(what)
+            return len(self._asked) > before
 
     def _find(self, instance: dg.DagsterInstance | None) -> str | None:
         if self.url is not None:

@@ -16,6 +16,7 @@ from project_fanout.engine.pools.calls import UnitLog
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
+from project_fanout.orchestration.lineage import LineageMemory
 from project_fanout.orchestration.run_config import RunConfig
 
 Batch = tuple[RecordState, ...]
@@ -94,25 +95,27 @@ class StageSteps:
             pool=unit_pool.pool,
             tally=unit_pool.tally(self.run_config.name),
             budget=self.run_config.name,
-            memory=self._memory(context, policy),
+            memory=self._memory(context, planned.stage, policy),
             on_log=log,
         )
 
-    def _memory(self, context: dg.OpExecutionContext, policy: FanoutPolicy) -> LedgerMemory | None:
-        ledger = context.resources.ledger.ledger
-        if ledger is None:
-            return None
-        return LedgerMemory(
-            ledger=ledger,
-            scope=LedgerScope(
-                lineage=context.run.root_run_id or context.run_id,
-                asset=self.key.to_user_string(),
-                partition=context.partition_key if context.has_partition_key else "",
-            ),
-            run_id=context.run_id,
-            code_version=self.code_version or "",
-            reuse=policy.reuse,
+    def _memory(self, context: dg.OpExecutionContext, stage: Stage, policy: FanoutPolicy) -> LineageMemory:
+        resource = context.resources.ledger
+        scope = LedgerScope(
+            lineage=context.run.root_run_id or context.run_id,
+            asset=self.key.to_user_string(),
+            partition=context.partition_key if context.has_partition_key else "",
         )
+        memory = None
+        if resource.ledger is not None:
+            memory = LedgerMemory(
+                ledger=resource.ledger,
+                scope=scope,
+                run_id=context.run_id,
+                code_version=self.code_version or "",
+                reuse=policy.reuse,
+            )
+        return LineageMemory(memory, stage.reusable, scope, resource, context)
 
 
 def _level_of_dagster(level: int) -> int:

@@ -157,7 +157,7 @@ def test_what_a_request_fans_out_over(fanout: Any, keys: list[str], payloads: li
         ),
         (
             {"action": "double", "fanout": "foreach(a, 2026-01-02)"},
-            ["fanout[1] is a date, which is not JSON"],
+            ["fanout[1] is a datetime.date, which is not JSON"],
         ),
         ({"action": "double", "fanout": ["\ud800"]}, ["half of a surrogate pair"]),
         (

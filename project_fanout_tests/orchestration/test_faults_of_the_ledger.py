@@ -205,8 +205,9 @@ def test_the_disk_is_full(work: Path, path: Path) -> None:
         result = run(work, path, size=100_000)
     finally:
         event.remove(Engine, "connect", leave_no_room)
-    assert "Make room" in failure_text(result)
-    assert str(path) in failure_text(result)
+    failures = [str(event.step_failure_data.error) for event in result.all_events if event.is_step_failure]
+    assert failures
+    assert all("Make room" in text and str(path) in text for text in failures)
     assert not result.asset_materializations_for_node("words")
     assert run(work, path, size=100_000).success
     assert len(kept(path)) == 12

@@ -84,6 +84,15 @@ class Ledger(Closing):
         finally:
             self._database.close()
 
+    def knows(self, scope: LedgerScope) -> bool:
+        """Tell whether any outcome of *scope* has been written, of whatever status.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        query = select(OUTCOMES.c.scope_id).where(OUTCOMES.c.scope_id == scope_id(scope)).limit(1)
+        return self._database.read(lambda connection: connection.scalar(query)) is not None
+
     def successes(
         self, scope: LedgerScope, stage_index: int, record_keys: Iterable[str]
     ) -> dict[tuple[str, str], LedgerEntry]:

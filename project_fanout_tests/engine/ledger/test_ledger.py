@@ -69,6 +69,16 @@ def test_what_was_put_is_there_for_the_next_run_of_the_lineage(ledger_url: str) 
         assert set(ledger.successes(SCOPE, 1, ["r1"])) == {("r1", "next stage")}
 
 
+def test_a_scope_is_known_from_its_first_outcome(ledger: Ledger) -> None:
+    """Whether it was a success or not; the outcomes of other lineages, assets and partitions do not count."""
+    assert not ledger.knows(SCOPE)
+    ledger.put(make_entry("failed", status="failed", result_json=None))
+    ledger.flush()
+    assert ledger.knows(SCOPE)
+    for change in ({"lineage": "other"}, {"asset": "other"}, {"partition": "other"}):
+        assert not ledger.knows(replace(SCOPE, **change))
+
+
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_any_text_is_a_key(ledger: Ledger, key: str) -> None:
     """Lineages, assets, partitions, records and units may be called anything."""
