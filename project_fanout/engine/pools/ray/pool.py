@@ -9,27 +9,32 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from project_fanout.engine.closing import Closing
-from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
+from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError, PoolLostError
 from project_fanout.engine.model import UnitError
 from project_fanout.engine.policy import available_cpus
 from project_fanout.engine.pools.backlog import Backlog, Job
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
-from project_fanout.engine.pools.ray import session
+from project_fanout.engine.pools.ray import cluster, session
 from project_fanout.engine.pools.ray.worker import Starts, run_unit
 
 _logger = logging.getLogger(__name__)
 
 # Importing a stage's module is not the unit's own work, but must not last for ever either.
 _IMPORT_GRACE_S = 60.0
+# A cluster that is gone lets nobody wait: the dispatcher's last call to Ray ends, or is left to itself.
+_LONGEST_LAST_CALL_S = 1.0
 # A killed unit whose worker Ray does not report dead by then (stopped, or its node is out of reach) is given up.
 _LONGEST_KILL_S = 5.0
 # ray.shutdown takes 1 to 3 s.
 _LONGEST_CLOSE_S = 20.0
+# Where a cluster goes down, its workers may die a moment before its head: a crash is the unit's own only if the
+# head still answers so long after it.
+_CRASH_STANDS_AFTER_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -43,27 +48,33 @@ class _Flight:
         since: when that was or, until then, when the call was handed over, on the monotonic clock.
         due: when something has to be done about it: at its deadline, and again if it outlives its kill.
         killed: whether it has been killed at its deadline.
+        reply: what Ray, not the worker, says has become of it; it stands if the cluster answers a question
+            that it is asked at *stands_at* or later.
     """
 
     job: Job
-    task: Any
-    start: Any
-    since: float
+    task: Any = None
+    start: Any = None
+    since: float = field(default_factory=time.monotonic)
     due: float | None = None
     killed: bool = False
+    reply: UnitReply | None = None
+    stands_at: float = 0.0
 
 
 class RayPool(Closing):
     """Runs units as tasks of a Ray cluster: the one given, or one in this machine for as long as the pool lives.
 
     A unit gets the same reply as in a `ProcessPool`. Ray never runs a unit a second time by itself: a
-    unit whose worker or node dies is crashed, and the caller's policy decides on another attempt.
+    unit whose worker or node dies is crashed, and the caller's policy decides on another attempt. If the
+    cluster itself is gone, or does not answer for 10 s, no unit is anything: the pool is lost, and all
+    its futures end with a `PoolLostError`, as those do whose calls are submitted from then on.
     Three things differ. Log records reach *on_log* together when the unit ends, at most 10,000 of
     them, and those of a unit that is killed or crashes are lost. `close` and a deadline kill the
     worker; what becomes of processes that the unit started is up to Ray. And on a cluster that is
     joined, this package and the modules of the stages must be importable on every node.
 
-    Any thread may submit. *on_log* and the futures' callbacks are called in one thread of the pool.
+    Any thread may submit. *on_log* and the futures' callbacks are called in threads of the pool.
 
     Args:
         max_workers: most units at once, each on one CPU. By default all CPUs of the cluster that is
@@ -90,9 +101,17 @@ class RayPool(Closing):
             raise FanoutDefinitionError(
                 f"RayPool: max_workers is {max_workers!r}, accepted: an int of 1 or more or None."
             )
-        self._ray = session.import_ray()
+        self._ray = cluster.import_ray()
+        self._lock = threading.Lock()
+        self._backlog = Backlog()
+        self._flights: set[_Flight] = set()
+        self._in_doubt: set[_Flight] = set()
+        # What the dispatcher has to do, in order. Other threads, of Ray and of others, only ever put it here.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._closed = False
+        self._lost: str | None = None
         cpus = max_workers if max_workers is not None else available_cpus()
-        self._leaves = session.join(address, cpus)
+        self._connection = session.join(address, cpus, self)
         if max_workers is None:
             cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._max_workers = cpus
@@ -101,13 +120,7 @@ class RayPool(Closing):
         self._run_unit = self._ray.remote(num_cpus=1, max_retries=0)(run_unit)
         self._starts: Any = None
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
-        self._backlog = Backlog()
-        self._flights: set[_Flight] = set()
-        # What the dispatcher has to do, in order. Ray's callbacks and other threads only ever put it here.
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._owner = os.getpid()
-        self._closed = False
         # A daemon, so that the interpreter does not wait for it before it calls close() at its exit.
         self._dispatcher = threading.Thread(
             target=self._dispatch, name="project_fanout ray pool", daemon=True
@@ -128,6 +141,7 @@ class RayPool(Closing):
 
         Raises:
             PoolClosedError: the pool has been closed, or belongs to another process.
+            PoolLostError: the cluster is gone.
         """
         job = Job(call, Future(), on_log)
         with self._lock:
@@ -136,6 +150,8 @@ class RayPool(Closing):
                     f"Unit {call.unit_key!r} was handed to a Ray pool that has been closed, or that was made "
                     "before this process was forked: make a new pool, and submit inside its `with` block."
                 )
+            if self._lost is not None:
+                raise PoolLostError(self._lost)
             self._backlog.append(job)
         self._events.put(self._start_jobs)
         return job.future
@@ -156,12 +172,35 @@ class RayPool(Closing):
         self._events.put(lambda: None)
         if threading.current_thread() is not self._dispatcher:
             self._dispatcher.join(_LONGEST_CLOSE_S)
+        if self._lost is not None:
+            self._connection.leave(self)
+
+    def note_answer(self, asked: float) -> None:
+        """Let those replies stand that the cluster's answer confirms; see `session.Member`."""
+        self._events.put(lambda: self._let_stand(asked))
+
+    def note_loss(self, message: str) -> None:
+        """End all futures with a `PoolLostError`; see `session.Member`.
+
+        This happens in the thread of the caller: the dispatcher may wait in Ray for an answer.
+        """
+        with self._lock:
+            self._lost = message
+            jobs = [flight.job for flight in self._flights | self._in_doubt] + self._backlog.clear()
+            self._flights.clear()
+            self._in_doubt.clear()
+        self._events.put(lambda: None)
+        for job in jobs:
+            if job.claim():
+                job.future.set_exception(PoolLostError(message))
+        if threading.current_thread() is not self._dispatcher:
+            self._dispatcher.join(_LONGEST_LAST_CALL_S)
 
     # All below runs in the dispatcher's thread.
 
     def _dispatch(self) -> None:
         try:
-            while not self._closed:
+            while not self._closed and self._lost is None:
                 try:
                     self._events.get(timeout=self._patience())()
                 except queue.Empty:
@@ -175,88 +214,133 @@ class RayPool(Closing):
 
     def _start_jobs(self) -> None:
         """Hand over as many calls as there are places for."""
-        while len(self._flights) < self._max_workers:
+        while True:
             with self._lock:
-                job = None if self._closed else self._backlog.take()
-            if job is None:
-                return
-            if not job.claim():
-                self._release(job)
-                continue
+                if self._closed or self._lost is not None or len(self._flights) >= self._max_workers:
+                    return
+                if (job := self._backlog.take()) is None:
+                    return
+                if not job.claim():
+                    self._backlog.release(job)
+                    continue
+                flight = _Flight(job)
+                self._flights.add(flight)
             try:
-                self._start(job)
+                self._start(flight)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this unit's outcome
-                self._release(job)
-                problem = f"Ray did not take it: {type(error).__name__}: {error}"
-                job.future.set_result(_crashed(0.0, problem))
+                if not self._is_loss(error):
+                    self._doubt(flight, _crashed(0.0, f"Ray did not take it: {cluster.one_line(error)}"))
 
-    def _start(self, job: Job) -> None:
-        number, start = next(self._numbers), None
-        if job.call.timeout_s is not None:
+    def _start(self, flight: _Flight) -> None:
+        if not self._is_connected():
+            raise ConnectionError("Ray has been disconnected")
+        call, number = flight.job.call, next(self._numbers)
+        if call.timeout_s is not None:
             if self._starts is None:
                 # It does next to nothing, so it takes no CPU from the units.
                 options = {"num_cpus": 0, "max_concurrency": 1000 + 4 * self._max_workers}
                 self._starts = self._ray.remote(**options)(Starts).remote(_IMPORT_GRACE_S)
-            start = self._starts.wait.remote(number)
-        task = self._run_unit.remote(
-            job.call,
+            flight.start = self._starts.wait.remote(number)
+        flight.task = self._run_unit.remote(
+            call,
             number,
-            self._starts if start is not None else None,
-            self._log_level if job.on_log is not None else None,
+            self._starts if flight.start is not None else None,
+            self._log_level if flight.job.on_log is not None else None,
             self._max_result_bytes,
         )
-        flight = _Flight(job, task, start, time.monotonic())
-        self._flights.add(flight)
-        task.future().add_done_callback(lambda done: self._events.put(lambda: self._land(flight, done)))
-        if start is not None:
-            start.future().add_done_callback(lambda _: self._events.put(lambda: self._note_start(flight)))
+        flight.since = time.monotonic()
+        flight.task.future().add_done_callback(
+            lambda done: self._events.put(lambda: self._land(flight, done))
+        )
+        if flight.start is not None:
+            flight.start.future().add_done_callback(
+                lambda _: self._events.put(lambda: self._note_start(flight))
+            )
 
     def _note_start(self, flight: _Flight) -> None:
-        if not flight.killed:
+        if not flight.killed and flight.reply is None:
             assert flight.job.call.timeout_s is not None  # for the type checker
             flight.since = time.monotonic()
             flight.due = flight.since + flight.job.call.timeout_s
 
     def _patience(self) -> float | None:
-        due = min((flight.due for flight in self._flights if flight.due is not None), default=None)
+        with self._lock:
+            due = min((flight.due for flight in self._flights if flight.due is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for flight in [flight for flight in self._flights if flight.due is not None and flight.due <= now]:
+        with self._lock:
+            overdue = [flight for flight in self._flights if flight.due is not None and flight.due <= now]
+        for flight in overdue:
             if flight.killed:
-                self._finish(flight, _timed_out(flight))
+                self._doubt(flight, _timed_out(flight))
             else:
                 self._kill(flight)
                 flight.killed, flight.due = True, now + _LONGEST_KILL_S
 
     def _land(self, flight: _Flight, done: "Future[tuple[UnitReply, list[UnitLog]]]") -> None:
         """Answer for a call that Ray is done with."""
-        if flight not in self._flights:
+        if flight not in self._flights and flight not in self._in_doubt:
             return
         error = done.exception()
         if error is None:
             reply, logs = done.result()
             self._relay(flight.job, logs)
+            self._finish(flight, reply)
+        elif self._is_loss(error) or flight.reply is not None:
+            return
         elif flight.killed:
-            reply = _timed_out(flight)
+            self._doubt(flight, _timed_out(flight))
         else:
-            problem = " ".join(f"{type(error).__name__}: {error}".split())
-            reply = _crashed(time.monotonic() - flight.since, problem)
-        self._finish(flight, reply)
+            self._doubt(flight, _crashed(time.monotonic() - flight.since, cluster.one_line(error)))
+
+    def _is_connected(self) -> bool:
+        """Tell whether Ray may be called: without a connection it would start a cluster of its own."""
+        return self._lost is None and bool(self._ray.is_initialized())
+
+    def _is_loss(self, error: BaseException) -> bool:
+        """Tell whether Ray itself says with *error* that the connection is over; if so, end it."""
+        # The first comes from `ray://` alone: what is raised within a unit comes as its reply.
+        over = (ConnectionError, self._ray.exceptions.LocalRayletDiedError)
+        if isinstance(error, over):
+            self._connection.lose(cluster.one_line(error))
+        return self._lost is not None
+
+    def _doubt(self, flight: _Flight, reply: UnitReply) -> None:
+        """Let go of a call; *reply* is what Ray says of it, not the unit, and needs the cluster's answer."""
+        flight.reply = reply
+        flight.stands_at = time.monotonic() + (_CRASH_STANDS_AFTER_S if reply.status == "crashed" else 0.0)
+        with self._lock:
+            if flight not in self._flights:
+                return
+            self._flights.discard(flight)
+            self._in_doubt.add(flight)
+            self._backlog.release(flight.job)
+        self._connection.ask_now()
+        self._start_jobs()
+
+    def _let_stand(self, asked: float) -> None:
+        with self._lock:
+            confirmed = [flight for flight in self._in_doubt if flight.stands_at <= asked]
+        for flight in confirmed:
+            assert flight.reply is not None  # for the type checker
+            self._finish(flight, flight.reply)
 
     def _finish(self, flight: _Flight, reply: UnitReply) -> None:
-        self._flights.discard(flight)
-        self._release(flight.job)
+        with self._lock:
+            if flight in self._flights:
+                self._flights.discard(flight)
+                self._backlog.release(flight.job)
+            elif flight in self._in_doubt:
+                self._in_doubt.discard(flight)
+            else:
+                return
         self._start_jobs()
         flight.job.future.set_result(reply)
-        if flight.start is not None and reply.status == "crashed":
+        if flight.start is not None and reply.status == "crashed" and self._is_connected():
             # It may have died before it started, and the actor would wait for that for ever.
             self._ray.cancel(flight.start)
-
-    def _release(self, job: Job) -> None:
-        with self._lock:
-            self._backlog.release(job)
 
     def _relay(self, job: Job, logs: list[UnitLog]) -> None:
         for log in logs:
@@ -270,32 +354,39 @@ class RayPool(Closing):
                 )
 
     def _kill(self, flight: _Flight) -> None:
+        if flight.task is None or not self._is_connected():
+            return
         try:
             self._ray.cancel(flight.task, force=True)
         except Exception:
             _logger.exception("Ray could not be told to kill unit %r.", flight.job.call.unit_key)
 
     def _clear_up(self) -> None:
-        """Kill what runs, end its futures, and let go of Ray."""
-        flights = list(self._flights)
+        """Kill what runs, end its futures, and let go of Ray; where the cluster is gone, that has been done."""
+        if self._lost is not None:
+            return
+        with self._lock:
+            flights = list(self._flights)
         for flight in flights:
             self._kill(flight)
         try:
-            if flights:
-                self._ray.wait(
-                    [flight.task for flight in flights], num_returns=len(flights), timeout=_LONGEST_KILL_S
-                )
-            if self._starts is not None:
+            tasks = [flight.task for flight in flights if flight.task is not None]
+            if tasks and self._is_connected():
+                self._ray.wait(tasks, num_returns=len(tasks), timeout=_LONGEST_KILL_S)
+            if self._starts is not None and self._is_connected():
                 self._ray.kill(self._starts)
         except Exception:
             _logger.exception("Ray could not be asked whether all units of a closed pool have ended.")
         try:
-            if self._leaves:
-                session.leave()
+            self._connection.leave(self)
         finally:
-            for flight in flights:
+            with self._lock:
+                jobs = [flight.job for flight in self._flights | self._in_doubt]
+                self._flights.clear()
+                self._in_doubt.clear()
+            for job in jobs:
                 # A future that runs cannot be cancelled any more; its result() raises the same error.
-                flight.job.future.set_exception(CancelledError())
+                job.future.set_exception(CancelledError())
 
 
 def _timed_out(flight: _Flight) -> UnitReply:
