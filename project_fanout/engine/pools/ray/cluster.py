@@ -40,10 +40,9 @@ def ask(ray: Any, timeout_s: float) -> None:
     """
     client = _client(ray)
     if client is not None:
-        from ray.core.generated.ray_client_pb2 import ClusterInfoType  # noqa: PLC0415  # an extra
-
         # Not its ping: that is answered by the port's own process, which knows nothing of the head's state.
-        client.get_cluster_info(ClusterInfoType.CLUSTER_RESOURCES, timeout=timeout_s)
+        resources = ray.core.generated.ray_client_pb2.ClusterInfoType.CLUSTER_RESOURCES
+        client.get_cluster_info(resources, timeout=timeout_s)
     else:
         ray.experimental.internal_kv.internal_kv_get_gcs_client().internal_kv_exists(
             b"project_fanout", None, timeout_s
