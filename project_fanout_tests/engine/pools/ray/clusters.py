@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from project_fanout_tests.engine.pools.support import lives
+from project_fanout_tests.engine.pools.support import child_pids, lives
 from project_fanout_tests.waiting import wait_until
 
 _ROOT = Path(__file__).parents[4]
@@ -35,13 +35,13 @@ _START = [
 
 
 class TwoNodes:
-    """A head and a second node, each with one CPU, and each in a process group of its own."""
+    """A head and a second node, each with one CPU."""
 
     def __init__(self) -> None:
         self._port, self._client_port = _free_port(), _free_port()
         # Sockets are in it, whose paths may have 107 characters.
         self._temporary = tempfile.TemporaryDirectory(prefix="fanout_ray_")
-        self._groups: list[subprocess.Popen[bytes]] = []
+        self._nodes: list[subprocess.Popen[bytes]] = []
 
     @property
     def address(self) -> str:
@@ -56,7 +56,7 @@ class TwoNodes:
     @property
     def runs(self) -> bool:
         """Whether it has been started, and not been killed as a whole."""
-        return len(self._groups) == 2
+        return len(self._nodes) == 2
 
     def start(self) -> None:
         """Start head and node, and wait until both can run units."""
@@ -72,15 +72,14 @@ class TwoNodes:
 
     def kill(self, which: slice = slice(None)) -> None:
         """Kill all processes of all nodes, or of those nodes alone, at once."""
-        killed = self._groups[which]
-        del self._groups[which]
-        for node in killed:
-            # Its workers have groups of their own, and end when they lose it.
+        killed = self._nodes[which]
+        del self._nodes[which]
+        for pid in [pid for node in killed for pid in _family(node.pid)]:
             with suppress(ProcessLookupError):
-                os.killpg(node.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         for node in killed:
             node.wait()
-        if not self._groups:
+        if not self._nodes:
             wait_until(lambda: not self._processes(), "no process of the cluster is left", 60)
 
     def close(self) -> None:
@@ -103,16 +102,15 @@ class TwoNodes:
 
     def _starts(self, *options: str) -> bool:
         """Start a node, and tell whether it is there or has given up."""
-        log = Path(self._temporary.name) / f"node_{len(self._groups)}.log"
+        log = Path(self._temporary.name) / f"node_{len(self._nodes)}.log"
         with log.open("wb") as output:
             node = subprocess.Popen(
                 [*_START, *options],
                 stdout=output,
                 stderr=output,
-                start_new_session=True,
                 env={**os.environ, **ENVIRONMENT},
             )
-        self._groups.append(node)
+        self._nodes.append(node)
         wait_until(
             lambda: b"Ray runtime started" in log.read_bytes() or node.poll() is not None,
             "a node of the cluster has started",
@@ -133,6 +131,11 @@ class TwoNodes:
                 if self._temporary.name.encode() in command and lives(int(file.parent.name)):
                     found[int(file.parent.name)] = command
         return found
+
+
+def _family(pid: int) -> list[int]:
+    """Return the process and all that it and its children have started and not left."""
+    return [pid, *(member for child in child_pids(pid) for member in _family(child))]
 
 
 def _free_port() -> int:

@@ -82,7 +82,7 @@ class Place:
         return (
             lines(ended).total() >= HALF
             and ended.stat().st_mtime < time.time() - 1
-            and lines(self.path / "begun").total() == HALF + self.workers
+            and lines(self.path / "begun").total() == lines(ended).total() + self.workers
         )
 
     def kept(self) -> dict[str, str]:
@@ -178,7 +178,6 @@ def test_a_killed_node_costs_its_unit_one_attempt(cluster: TwoNodes, new_place: 
     place.start()
     wait_until(place.half_is_kept, "half of the units have ended", 120)
     cluster.kill(slice(1, None))
-    wait_until(lambda: lines(place.path / "begun").total() == HALF + 3, "the lost unit has begun again", 120)
     (place.path / "hold").unlink()
     assert place.end().status is dg.DagsterRunStatus.SUCCESS, place.output() + cluster.logs()
     table = place.table()
