@@ -37,6 +37,13 @@ class PoolClosedError(FanoutError):
     """A unit was handed to a pool that has been closed."""
 
 
+class PoolLostError(FanoutError):
+    """The cluster that a pool runs its units on is gone; the message names it and the remedy.
+
+    It ends the step, and no unit: none has an outcome or an attempt less because of it.
+    """
+
+
 class FinalError(FanoutError):
     """Raised by a stage where another attempt would end the same way: the unit is not tried again."""
 

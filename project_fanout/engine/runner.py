@@ -73,6 +73,7 @@ class StageRun:
 
         Raises:
             PoolClosedError: the pool was closed meanwhile, as it is when the run is cancelled.
+            PoolLostError: the pool's cluster is gone; what had not ended has no outcome.
             LedgerError: an outcome could not be kept.
         """
         before = list(records)

@@ -3,7 +3,7 @@
 import threading
 from collections import Counter, deque
 
-from project_fanout.engine.errors import PoolClosedError
+from project_fanout.engine.errors import PoolClosedError, PoolLostError
 from project_fanout.engine.pools.ticket import Budget, Ticket
 
 
@@ -26,6 +26,7 @@ class Backlog:
         self._waiting = 0
         self._idle = 0
         self.closed = False
+        self._lost: str | None = None
 
     def __len__(self) -> int:
         return self._waiting
@@ -35,8 +36,11 @@ class Backlog:
 
         Raises:
             PoolClosedError: the pool has been closed.
+            PoolLostError: it has lost its workers for good.
         """
         with self._changed:
+            if self._lost is not None:
+                raise PoolLostError(self._lost)
             if self.closed:
                 raise PoolClosedError(
                     f"Unit {ticket.call.unit_key!r} was handed to a pool that has been closed: submit inside "
@@ -114,16 +118,23 @@ class Backlog:
             if ticket.call.max_in_flight is not None and self._waiting:
                 self._changed.notify()
 
-    def close(self) -> None:
-        """Cancel what waits; from now on nothing is accepted or handed out."""
+    def close(self, lost: str | None = None) -> None:
+        """Cancel what waits; from now on nothing is accepted or handed out.
+
+        Args:
+            lost: says that the pool has lost its workers, and why: what waits fails with a `PoolLostError`.
+        """
         with self._changed:
-            self.closed = True
+            self.closed, self._lost = True, lost or self._lost
             waiting = [ticket for queue in self._queues.values() for ticket in queue]
             self._queues.clear()
             self._waiting = 0
             self._changed.notify_all()
         for ticket in sorted(waiting, key=lambda ticket: ticket.place):
-            ticket.cancel()
+            if lost is None:
+                ticket.cancel()
+            else:
+                ticket.fail(PoolLostError(lost))
 
     def _take_claimed(self) -> Ticket | None:
         while (budget := self._first(None)) is not None:

@@ -71,12 +71,13 @@ class UnitPool(Protocol):
     def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
         """Start *call* as soon as a worker and its budget are free.
 
-        The future ends with a reply whatever becomes of the unit, and a cancelled future's call is
-        not started. *on_log* is called from another thread for each log record of the unit, before
-        the future ends.
+        The future ends with a reply whatever becomes of the unit, or with a `PoolLostError` if it is the
+        cluster that is gone. A cancelled future's call is not started. *on_log* is called from another
+        thread for each log record of the unit, before the future ends.
 
         Raises:
             PoolClosedError: the pool has been closed.
+            PoolLostError: the cluster on which it runs units is gone.
         """
 
     def close(self) -> None:

@@ -72,6 +72,11 @@ class Ticket:
         if not self.future.cancel() and not self.future.done():
             self.future.set_exception(CancelledError())
 
+    def fail(self, error: Exception) -> None:
+        """End the future of a call that no reply will come to with *error*."""
+        if self.claim():
+            self.future.set_exception(error)
+
     def timed_out(self, seconds: float) -> UnitReply:
         """Return the reply to a call that was killed at its deadline."""
         message = f"it was still running at its deadline of {self.call.timeout_s:g} s and has been killed"

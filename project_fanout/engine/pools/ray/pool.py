@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from project_fanout.engine.closing import Closing
+from project_fanout.engine.errors import PoolLostError
 from project_fanout.engine.policy import available_cpus
 from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import IMPORT_GRACE_S, UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
-from project_fanout.engine.pools.ray import session
+from project_fanout.engine.pools.ray import cluster, session
 from project_fanout.engine.pools.ray.worker import Starts, run_unit
 from project_fanout.engine.pools.settings import LogLevel, MaxResultBytes, MaxWorkers, RayAddress
 from project_fanout.engine.pools.ticket import Ticket, check_owner, crashed
@@ -25,15 +26,20 @@ from project_fanout.engine.settings import check_settings
 
 _logger = logging.getLogger(__name__)
 
+# A cluster that is gone lets nobody wait: the dispatcher's last call to Ray ends, or is left to itself.
+_LONGEST_LAST_CALL_S = 1.0
 # A killed unit whose worker Ray does not report dead by then (stopped, or its node is out of reach) is given up.
 _LONGEST_KILL_S = 5.0
 # ray.shutdown takes 1 to 3 s.
 _LONGEST_CLOSE_S = 20.0
+# Where a cluster goes down, its workers may die a moment before its head: a crash is the unit's own only if the
+# head still answers so long after it.
+_CRASH_STANDS_AFTER_S = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """A call in Ray's hands.
+    """A job in Ray's hands.
 
     Args:
         ticket: whose call it is.
@@ -42,27 +48,33 @@ class _Flight:
         since: when that was or, until then, when the call was handed over, on the monotonic clock.
         due: when something has to be done about it: at its deadline, and again if it outlives its kill.
         killed: whether it has been killed at its deadline.
+        reply: what Ray, not the worker, says has become of it; it stands if the cluster answers a question
+            that it is asked at *stands_at* or later.
     """
 
     ticket: Ticket
-    task: Any
-    start: Any
-    since: float
+    task: Any = None
+    start: Any = None
+    since: float = field(default_factory=time.monotonic)
     due: float | None = None
     killed: bool = False
+    reply: UnitReply | None = None
+    stands_at: float = 0.0
 
 
 class RayPool(Closing):
     """Runs units as tasks of a Ray cluster: the one given, or one in this machine for as long as the pool lives.
 
     A unit gets the same reply as in a `ProcessPool`. Ray never runs a unit a second time by itself: a
-    unit whose worker or node dies is crashed, and the caller's policy decides on another attempt.
+    unit whose worker or node dies is crashed, and the caller's policy decides on another attempt. If the
+    cluster itself is gone, or does not answer for 10 s, no unit is anything: the pool is lost, and all
+    its futures end with a `PoolLostError`, as those do whose calls are submitted from then on.
     Three things differ. Log records reach *on_log* together when the unit ends, at most 10,000 of
     them, and those of a unit that is killed or crashes are lost. `close` and a deadline kill the
     worker; what becomes of processes that the unit started is up to Ray. And on a cluster that is
     joined, this package and the modules of the stages must be importable on every node.
 
-    Any thread may submit. *on_log* and the futures' callbacks are called in one thread of the pool.
+    Any thread may submit. *on_log* and the futures' callbacks are called in threads of the pool.
 
     Args:
         max_workers, address, max_result_bytes, log_level: see `project_fanout.engine.pools.settings`. Each worker
@@ -83,9 +95,17 @@ class RayPool(Closing):
     ) -> None:
         settings = {"max_workers": max_workers, "address": address}
         check_settings(RayPool, {**settings, "max_result_bytes": max_result_bytes, "log_level": log_level})
-        self._ray = session.import_ray()
+        self._ray = cluster.import_ray()
+        self._lock = threading.Lock()
+        # Nobody is handed a call ahead here, so it does not matter how many workers there are.
+        self._backlog = Backlog(workers=0)
+        self._flights: set[_Flight] = set()
+        self._in_doubt: set[_Flight] = set()
+        # What the dispatcher has to do, in order. Other threads, of Ray and of others, only ever put it here.
+        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._lost: str | None = None
         cpus = max_workers if max_workers is not None else available_cpus()
-        self._leaves = session.join(address, cpus)
+        self._connection = session.join(address, cpus, self)
         if max_workers is None:
             cpus = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
         self._max_workers = cpus
@@ -94,10 +114,6 @@ class RayPool(Closing):
         self._run_unit = self._ray.remote(num_cpus=1, max_retries=0)(run_unit)
         self._starts: Any = None
         self._numbers = itertools.count(1)
-        self._backlog = Backlog(cpus)
-        self._flights: set[_Flight] = set()
-        # What the dispatcher has to do, in order. Ray's callbacks and other threads only ever put it here.
-        self._events: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._owner = os.getpid()
         # A daemon, so that the interpreter does not wait for it before it calls close() at its exit.
         self._dispatcher = threading.Thread(
@@ -119,6 +135,7 @@ class RayPool(Closing):
 
         Raises:
             PoolClosedError: the pool has been closed, or belongs to another process.
+            PoolLostError: the cluster is gone.
         """
         check_owner(self._owner, call)
         ticket = Ticket(call, on_log)
@@ -138,12 +155,34 @@ class RayPool(Closing):
         self._events.put(lambda: None)
         if threading.current_thread() is not self._dispatcher:
             self._dispatcher.join(_LONGEST_CLOSE_S)
+        if self._lost is not None:
+            self._connection.leave(self)
+
+    def note_answer(self, asked: float) -> None:
+        """Let those replies stand that the cluster's answer confirms; see `session.Member`."""
+        self._events.put(lambda: self._let_stand(asked))
+
+    def note_loss(self, message: str) -> None:
+        """End all futures with a `PoolLostError`; see `session.Member`.
+
+        This happens in the thread of the caller: the dispatcher may wait in Ray for an answer.
+        """
+        with self._lock:
+            self._lost = message
+            flights = self._flights | self._in_doubt
+            self._flights, self._in_doubt = set(), set()
+        self._events.put(lambda: None)
+        for flight in flights:
+            flight.ticket.fail(PoolLostError(message))
+        self._backlog.close(lost=message)
+        if threading.current_thread() is not self._dispatcher:
+            self._dispatcher.join(_LONGEST_LAST_CALL_S)
 
     # All below runs in the dispatcher's thread.
 
     def _dispatch(self) -> None:
         try:
-            while not self._backlog.closed:
+            while not self._backlog.closed and self._lost is None:
                 try:
                     self._events.get(timeout=self._patience())()
                 except queue.Empty:
@@ -157,102 +196,162 @@ class RayPool(Closing):
 
     def _start_waiting(self) -> None:
         """Hand over as many calls as there are places for."""
-        while len(self._flights) < self._max_workers and (ticket := self._backlog.take()) is not None:
+        while True:
+            with self._lock:
+                # Together, so that a loss of the cluster finds the call either here or there.
+                if self._lost is not None or len(self._flights) >= self._max_workers:
+                    return
+                if (ticket := self._backlog.take()) is None:
+                    return
+                flight = _Flight(ticket)
+                self._flights.add(flight)
             try:
-                self._start(ticket)
+                self._start(flight)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is this unit's outcome
-                self._backlog.finish(ticket)
-                problem = f"Ray did not take it: {type(error).__name__}: {error}"
-                ticket.future.set_result(crashed(problem))
+                if not self._is_loss(error):
+                    self._doubt(flight, crashed(f"Ray did not take it: {cluster.one_line(error)}"))
 
-    def _start(self, ticket: Ticket) -> None:
-        number, start = next(self._numbers), None
-        if ticket.call.timeout_s is not None:
+    def _start(self, flight: _Flight) -> None:
+        if not self._is_connected():
+            raise ConnectionError("Ray has been disconnected")
+        call, number = flight.ticket.call, next(self._numbers)
+        if call.timeout_s is not None:
             if self._starts is None:
                 # It does next to nothing, so it takes no CPU from the units.
                 options = {"num_cpus": 0, "max_concurrency": 1000 + 4 * self._max_workers}
                 self._starts = self._ray.remote(**options)(Starts).remote(IMPORT_GRACE_S)
-            start = self._starts.wait.remote(number)
-        task = self._run_unit.remote(
-            ticket.call,
+            flight.start = self._starts.wait.remote(number)
+        flight.task = self._run_unit.remote(
+            call,
             number,
-            self._starts if start is not None else None,
-            self._log_level if ticket.on_log is not None else None,
+            self._starts if flight.start is not None else None,
+            self._log_level if flight.ticket.on_log is not None else None,
             self._max_result_bytes,
         )
-        flight = _Flight(ticket, task, start, time.monotonic())
-        self._flights.add(flight)
-        task.future().add_done_callback(lambda done: self._events.put(lambda: self._land(flight, done)))
-        if start is not None:
-            start.future().add_done_callback(lambda _: self._events.put(lambda: self._note_start(flight)))
+        flight.since = time.monotonic()
+        flight.task.future().add_done_callback(
+            lambda done: self._events.put(lambda: self._land(flight, done))
+        )
+        if flight.start is not None:
+            flight.start.future().add_done_callback(
+                lambda _: self._events.put(lambda: self._note_start(flight))
+            )
 
     def _note_start(self, flight: _Flight) -> None:
-        if not flight.killed:
+        if not flight.killed and flight.reply is None:
             assert flight.ticket.call.timeout_s is not None  # for the type checker
             flight.since = time.monotonic()
             flight.due = flight.since + flight.ticket.call.timeout_s
 
     def _patience(self) -> float | None:
-        due = min((flight.due for flight in self._flights if flight.due is not None), default=None)
+        with self._lock:
+            due = min((flight.due for flight in self._flights if flight.due is not None), default=None)
         return None if due is None else max(0.0, due - time.monotonic())
 
     def _end_overdue(self) -> None:
         now = time.monotonic()
-        for flight in [flight for flight in self._flights if flight.due is not None and flight.due <= now]:
+        with self._lock:
+            overdue = [flight for flight in self._flights if flight.due is not None and flight.due <= now]
+        for flight in overdue:
             if flight.killed:
-                self._finish(flight, flight.ticket.timed_out(time.monotonic() - flight.since))
+                self._doubt(flight, flight.ticket.timed_out(time.monotonic() - flight.since))
             else:
                 self._kill(flight)
                 flight.killed, flight.due = True, now + _LONGEST_KILL_S
 
     def _land(self, flight: _Flight, done: "Future[tuple[UnitReply, list[UnitLog]]]") -> None:
         """Answer for a call that Ray is done with."""
-        if flight not in self._flights:
+        if flight not in self._flights and flight not in self._in_doubt:
             return
         error = done.exception()
         if error is None:
             reply, logs = done.result()
             for log in logs:
                 flight.ticket.relay(log)
+            self._finish(flight, reply)
+        elif self._is_loss(error) or flight.reply is not None:
+            return
         elif flight.killed:
-            reply = flight.ticket.timed_out(time.monotonic() - flight.since)
+            self._doubt(flight, flight.ticket.timed_out(time.monotonic() - flight.since))
         else:
-            problem = " ".join(f"{type(error).__name__}: {error}".split())
-            reply = crashed(problem, time.monotonic() - flight.since)
-        self._finish(flight, reply)
+            self._doubt(flight, crashed(cluster.one_line(error), time.monotonic() - flight.since))
+
+    def _is_connected(self) -> bool:
+        """Tell whether Ray may be called: without a connection it would start a cluster of its own."""
+        return self._lost is None and bool(self._ray.is_initialized())
+
+    def _is_loss(self, error: BaseException) -> bool:
+        """Tell whether Ray itself says with *error* that the connection is over; if so, end it."""
+        # The first comes from `ray://` alone: what is raised within a unit comes as its reply.
+        over = (ConnectionError, self._ray.exceptions.LocalRayletDiedError)
+        if isinstance(error, over):
+            self._connection.lose(cluster.one_line(error))
+        return self._lost is not None
+
+    def _doubt(self, flight: _Flight, reply: UnitReply) -> None:
+        """Let go of a call; *reply* is what Ray says of it, not the unit, and needs the cluster's answer."""
+        flight.reply = reply
+        flight.stands_at = time.monotonic() + (_CRASH_STANDS_AFTER_S if reply.status == "crashed" else 0.0)
+        with self._lock:
+            if flight not in self._flights:
+                return
+            self._flights.discard(flight)
+            self._in_doubt.add(flight)
+            self._backlog.finish(flight.ticket)
+        self._connection.ask_now()
+        self._start_waiting()
+
+    def _let_stand(self, asked: float) -> None:
+        with self._lock:
+            confirmed = [flight for flight in self._in_doubt if flight.stands_at <= asked]
+        for flight in confirmed:
+            assert flight.reply is not None  # for the type checker
+            self._finish(flight, flight.reply)
 
     def _finish(self, flight: _Flight, reply: UnitReply) -> None:
-        self._flights.discard(flight)
-        self._backlog.finish(flight.ticket)
+        with self._lock:
+            if flight in self._flights:
+                self._flights.discard(flight)
+                self._backlog.finish(flight.ticket)
+            elif flight in self._in_doubt:
+                self._in_doubt.discard(flight)
+            else:
+                return
         self._start_waiting()
         flight.ticket.future.set_result(reply)
-        if flight.start is not None and reply.status == "crashed":
+        if flight.start is not None and reply.status == "crashed" and self._is_connected():
             # It may have died before it started, and the actor would wait for that for ever.
             self._ray.cancel(flight.start)
 
     def _kill(self, flight: _Flight) -> None:
+        if flight.task is None or not self._is_connected():
+            return
         try:
             self._ray.cancel(flight.task, force=True)
         except Exception:
             _logger.exception("Ray could not be told to kill unit %r.", flight.ticket.call.unit_key)
 
     def _clear_up(self) -> None:
-        """Kill what runs, end its futures, and let go of Ray."""
-        flights = list(self._flights)
+        """Kill what runs, end its futures, and let go of Ray; where the cluster is gone, that has been done."""
+        if self._lost is not None:
+            return
+        with self._lock:
+            flights = list(self._flights)
         for flight in flights:
             self._kill(flight)
         try:
-            if flights:
-                self._ray.wait(
-                    [flight.task for flight in flights], num_returns=len(flights), timeout=_LONGEST_KILL_S
-                )
-            if self._starts is not None:
+            tasks = [flight.task for flight in flights if flight.task is not None]
+            if tasks and self._is_connected():
+                self._ray.wait(tasks, num_returns=len(tasks), timeout=_LONGEST_KILL_S)
+            if self._starts is not None and self._is_connected():
                 self._ray.kill(self._starts)
         except Exception:
             _logger.exception("Ray could not be asked whether all units of a closed pool have ended.")
         try:
-            if self._leaves:
-                session.leave()
+            self._connection.leave(self)
         finally:
-            for flight in flights:
+            with self._lock:
+                left = self._flights | self._in_doubt
+                self._flights, self._in_doubt = set(), set()
+            for flight in left:
                 flight.ticket.cancel()
