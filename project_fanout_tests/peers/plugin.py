@@ -24,7 +24,7 @@ _current: list[str] = []
 
 def _place(path: Path) -> str:
     """Return the folder of a test, or its file where a folder is not run as a whole."""
-    return path.name if path.parent.name == "misc_execution_tests" else path.parent.name
+    return path.name if path.parent.name in ("misc_execution_tests", "core_tests") else path.parent.name
 
 
 def _execute(

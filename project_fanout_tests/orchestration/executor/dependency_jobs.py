@@ -9,11 +9,7 @@ import dagster as dg
 from project_fanout.orchestration import fanout_executor
 from project_fanout_tests.orchestration.executor.streaming_jobs import Folder, LateStore
 
-EXECUTORS = {
-    "fanout": fanout_executor,
-    "in_process": dg.in_process_executor,
-    "multiprocess": dg.multiprocess_executor,
-}
+EXECUTORS = {"fanout": fanout_executor, "in_process": dg.in_process_executor}
 
 
 def config(**execution: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from project_fanout_tests.e2e.server import ROOT
 from project_fanout_tests.instances import local_instance
 from project_fanout_tests.orchestration.executor import dependency_jobs, streaming_jobs
 
@@ -38,15 +37,11 @@ def execute(
     return dg.execute_job(job, instance, run_config=run_config)
 
 
-@pytest.mark.parametrize("executor", ["fanout", "multiprocess"])
-def test_a_step_starts_when_its_input_is_there(
-    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executor: str
-) -> None:
+def test_a_step_starts_when_its_input_is_there(instance: dg.DagsterInstance, tmp_path: Path) -> None:
     """A step that takes one output of another runs while that one goes on to its next output."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for the processes of Dagster's executor
     run_config = {**dependency_jobs.config(), **streaming_jobs.config(tmp_path)}
     run_config["execution"] = dependency_jobs.config()["execution"]
-    with execute(instance, "going_on", executor, run_config) as result:
+    with execute(instance, "going_on", "fanout", run_config) as result:
         assert result.success
         assert result.output_for_node("add") == 3
     started = [event.step_key for event in result.all_events if event.is_step_start]
