@@ -38,7 +38,7 @@ demo: $(STAMP) home ## convert the shipped photographs and say what came out
 dev: $(STAMP) home ## start Dagster's web UI and its daemon on http://localhost:3000
 	@PYTHONWARNINGS='ignore:Function `dev_command` is superseded' $(BIN)/dagster dev
 
-# Most tests wait for a process that they have started, so two at once take little more than half as long. More than two
+# Most tests wait for a process that they have started, so two at once are sooner done than one. More than two
 # would compete for the pools' deadlines.
 test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTEST="-n 0" one after the other
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
@@ -47,7 +47,7 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
 	@$(BIN)/python -m pytest -n 2 $(PYTEST)
 
-quick: $(STAMP) ## run the tests that start no process, in less than a minute
+quick: $(STAMP) ## run the tests that start no process, three in four
 	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 $(PYTEST)
 
 nightly: ## run every test with ten times the examples, each of its processes started from nothing
