@@ -48,7 +48,7 @@ class DatabaseServer:
     def __init__(self, url: db.URL) -> None:
         self._name = f"{url.host or 'localhost'}:{url.port or 5432}, database {url.database or url.username}"
         self._lock = threading.Lock()
-        self._lost = False
+        self._lost_since: float | None = None
         self._given_up = False
         #: Why the runs of this process end; set until they have.
         self._verdict: str | None = None
@@ -88,12 +88,12 @@ class DatabaseServer:
                     raise
                 if lost_at is None:
                     lost_at = time.monotonic()
-                    self._note_lost(error)
+                    self._note_lost(error, lost_at)
                 self._pause(random.uniform(0.5, 1.0) * pause_s, lost_at, error)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
-                if lost_at is not None:
-                    self._note_found(time.monotonic() - lost_at)
+                if self._lost_since is not None:
+                    self._note_found()
                 return result
 
     def _pause(self, pause_s: float, lost_at: float, error: Exception) -> None:
@@ -112,19 +112,21 @@ class DatabaseServer:
         )
         return min(_HURRIED_WAIT_S, WAIT_S) if hurried else WAIT_S
 
-    def _note_lost(self, error: Exception) -> None:
+    def _note_lost(self, error: Exception, lost_at: float) -> None:
         with self._lock:
-            first, self._lost = not self._lost, True
-        if first:
-            _say(
-                f"Lost the connection to Dagster's Postgres storage at {self._name}: {_cause(error)}. "
-                f"Trying again for {WAIT_S:g} s."
-            )
+            if self._lost_since is not None:
+                return
+            self._lost_since = lost_at
+        _say(
+            f"Lost the connection to Dagster's Postgres storage at {self._name}: {_cause(error)}. "
+            f"Trying again for {WAIT_S:g} s."
+        )
 
-    def _note_found(self, away_s: float) -> None:
+    def _note_found(self) -> None:
         with self._lock:
-            first, self._lost, self._given_up = self._lost, False, False
-        if first:
+            since, self._lost_since, self._given_up = self._lost_since, None, False
+        if since is not None:
+            away_s = time.monotonic() - since
             _say(f"Connected to Dagster's Postgres storage at {self._name} again after {away_s:.1f} s.")
 
     def _give_up(self, error: Exception, away_s: float) -> DatabaseServerLostError:
