@@ -11,8 +11,11 @@ from project_fanout.engine.errors import FanoutDefinitionError
 
 # ray.shutdown takes 5 s on a cluster whose processes are dead; on one that is stopped it never returns.
 _LONGEST_SHUTDOWN_S = 15.0
-# Its shutdown closes and joins these by asking the head, and waits for the answer without a limit.
-_ASK_THE_HEAD = ("gcs_error_subscriber", "gcs_log_subscriber", "listener_thread", "logger_thread")
+# What it asks the head when it closes them, and the threads that wait for the head in them.
+_SUBSCRIBERS, _LISTENERS = (
+    ("gcs_error_subscriber", "gcs_log_subscriber"),
+    ("listener_thread", "logger_thread"),
+)
 
 
 def import_ray() -> Any:
@@ -33,9 +36,10 @@ def import_ray() -> Any:
 
 
 def ask(ray: Any, timeout_s: float) -> None:
-    """Return when the head of the cluster has answered a trifle.
+    """Return when the head of the cluster has answered.
 
     Raises:
+        ConnectionError: it has, and says that the node is dead through which this process uses the cluster.
         Exception: it has not, within *timeout_s*; Ray and gRPC have many classes for that.
     """
     client = _client(ray)
@@ -44,9 +48,12 @@ def ask(ray: Any, timeout_s: float) -> None:
         resources = ray.core.generated.ray_client_pb2.ClusterInfoType.CLUSTER_RESOURCES
         client.get_cluster_info(resources, timeout=timeout_s)
     else:
-        ray.experimental.internal_kv.internal_kv_get_gcs_client().internal_kv_exists(
-            b"project_fanout", None, timeout_s
-        )
+        head = ray.experimental.internal_kv.internal_kv_get_gcs_client()
+        nodes = head.get_all_node_info(timeout=timeout_s)
+        own = nodes.get(ray.NodeID.from_hex(ray.get_runtime_context().get_node_id()))
+        if own is not None and own.state != ray.core.generated.gcs_pb2.GcsNodeInfo.ALIVE:
+            # Ray lets its tasks hang then.
+            raise ConnectionError("the Ray node on this machine has died")
 
 
 def abandon(ray: Any) -> bool:
@@ -62,7 +69,9 @@ def abandon(ray: Any) -> bool:
             client.channel.close()
     else:
         worker = ray._private.worker.global_worker
-        for name in _ASK_THE_HEAD:
+        for name in _SUBSCRIBERS:
+            setattr(worker, name, _NoSubscriber())
+        for name in _LISTENERS:
             worker.__dict__.pop(name, None)
     shutdown = threading.Thread(target=ray.shutdown, name="project_fanout ray shutdown", daemon=True)
     shutdown.start()
@@ -70,6 +79,17 @@ def abandon(ray: Any) -> bool:
     if shutdown.is_alive():
         atexit.unregister(ray.shutdown)
     return not shutdown.is_alive()
+
+
+class _NoSubscriber:
+    """Takes the place of a subscriber to messages of a head that answers no more."""
+
+    def poll(self, *_: Any) -> None:
+        """End the thread that listens."""
+        raise SystemExit
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 def one_line(error: BaseException) -> str:

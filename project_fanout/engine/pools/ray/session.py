@@ -124,6 +124,8 @@ class Connection:
             asked = time.monotonic()
             try:
                 cluster.ask(cluster.import_ray(), _LONGEST_ANSWER_S)
+            except ConnectionError as error:
+                self.lose(str(error))
             except Exception as error:  # noqa: BLE001  # see above
                 silent_since = silent_since if unanswered else asked
                 unanswered += 1

@@ -206,24 +206,29 @@ def test_a_stopped_head_is_a_lost_cluster(cluster: TwoNodes, tmp_path: Path) -> 
     """A head that hangs ends calls, not units, even those over their deadline, and holds no process up."""
     if not cluster.runs:
         cluster.start()
-    # The first is over its deadline long before the head is given up.
-    addresses = [(cluster.address, 5), (cluster.client_address, 600)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", LOSE, address, str(tmp_path / str(deadline)), str(deadline)],
-            stdout=subprocess.PIPE,
-            env={**os.environ, **ENVIRONMENT},
-        )
-        for address, deadline in addresses
-    ]
-    for _, deadline in addresses:
-        wait_until((tmp_path / str(deadline)).exists, "the unit runs", 120)
-    os.kill(cluster.head_server(), signal.SIGSTOP)
-    for process, (address, _) in zip(processes, addresses, strict=True):
-        printed = process.communicate(timeout=120)[0].decode()
-        assert process.returncode == 0
-        assert printed.startswith(f"Lost the Ray cluster at {address}: it has not answered for 1")
-    cluster.kill()
+    processes = []
+    try:
+        # The last is over its deadline long before the head is given up.
+        for address, deadline in [(cluster.client_address, "600"), (cluster.address, "6")]:
+            arguments = [address, str(tmp_path / deadline), deadline]
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-c", LOSE, *arguments],
+                    stdout=subprocess.PIPE,
+                    env={**os.environ, **ENVIRONMENT},
+                )
+            )
+            wait_until((tmp_path / deadline).exists, "the unit runs", 120)
+        os.kill(cluster.head_server(), signal.SIGSTOP)
+        for process, address in zip(processes, [cluster.client_address, cluster.address], strict=True):
+            printed = process.communicate(timeout=120)[0].decode()
+            assert process.returncode == 0
+            assert printed.startswith(f"Lost the Ray cluster at {address}: it has not answered for 1")
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+        cluster.kill()
 
 
 LOSE_LOCAL = """
@@ -239,12 +244,8 @@ for program in ("gcs_server", "raylet"):
         running = pool.submit(make_call("hang", program))
         [pid] = [pid for pid in child_pids() if Path(f"/proc/{pid}/comm").read_text().strip() == program]
         os.kill(pid, signal.SIGKILL)
-        try:
-            error = running.exception(5)
-        except TimeoutError:
-            error = pool.submit(make_call("echo")).exception(120)
+        error = running.exception(120)
         assert isinstance(error, PoolLostError), error
-        assert isinstance(running.exception(0), PoolLostError)
         print(error)
 """
 
