@@ -38,7 +38,7 @@ def no_records() -> list[Any]:
         {"stages": [lambda unit: unit]},
         {"stages": [double, 5]},
     ],
-    ids=str,
+    ids=lambda wrong: " ".join(wrong),
 )
 def test_every_kind_of_asset_refuses_it_in_the_same_words(wrong: dict[str, Any]) -> None:
     """A policy that is a dict, a resource without for_units, a lambda: one refusal, whichever asset it is for."""
