@@ -17,6 +17,12 @@ from project_fanout_tests.pages import blocks, page, params_of, written
 from project_fanout_tests.processes import ROOT, run_pytest, run_python
 
 README = page("README.md")
+#: README, and the pages that go on from it.
+GUIDE = README + "".join(
+    page(f"docs/{name}.md") for name in ("code-location", "web-ui", "images", "forks", "campaigns", "resume")
+)
+TROUBLESHOOTING = page("docs/troubleshooting.md")
+EXAMPLES = README + page("docs/code-location.md")
 
 # What the example of a warehouse promises, and what its reader has seen before.
 WAREHOUSE_TEST = """
@@ -47,13 +53,15 @@ def test_without_another_io_manager_for_the_steps():
 
 
 def named(text: str) -> None:
-    """Assert that README names *text* as code."""
-    assert re.search(rf"`[^`\n]*\b{re.escape(text)}\b[^`\n]*`", README), f"README does not name `{text}`"
+    """Assert that README or a page names *text* as code."""
+    assert re.search(rf"`[^`\n]*\b{re.escape(text)}\b[^`\n]*`", GUIDE), (
+        f"neither README nor docs name `{text}`"
+    )
 
 
 def test_the_python_examples_run(tmp_path: Path) -> None:
     """Each Python block is a file with the name in its first line; together they are a passing test."""
-    files = written(README, tmp_path)
+    files = written(EXAMPLES, tmp_path)
     assert {"documents.py", "assets.py", "warehouse.py"} < set(files)
 
     run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path, fresh=True)
@@ -65,7 +73,7 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
 def test_the_example_of_a_warehouse_runs(tmp_path: Path) -> None:
     """The table is in DuckDB, what travels between the steps is in files, and without that the error is the page's."""
     pytest.importorskip("dagster_duckdb_pandas", reason="pip install 'project_fanout[images]'")
-    written(README, tmp_path)
+    written(EXAMPLES, tmp_path)
     (tmp_path / "test_warehouse.py").write_text(WAREHOUSE_TEST)
 
     run = run_pytest("test_warehouse.py", folder=tmp_path)
@@ -75,7 +83,7 @@ def test_the_example_of_a_warehouse_runs(tmp_path: Path) -> None:
 
 def test_the_code_location_runs(tmp_path: Path) -> None:
     """The example of a whole code location materialises its asset, by its own executor, with the params it shows."""
-    written(README, tmp_path)
+    written(EXAMPLES, tmp_path)
     arguments = ["-m", "dagster", "job", "execute", "-m", "definitions", "-j", "revenue_job"]
     (tmp_path / "config.yaml").write_text("ops: {revenue: {config: {params: {shops: 2, vat: '0.1'}}}}")
     (tmp_path / "wrong.yaml").write_text("ops: {revenue: {config: {params: {vat: 2}}}}")
@@ -112,7 +120,7 @@ def test_the_names_of_the_page_can_be_imported() -> None:
     assert {"Fanout", "Record", "Unit"} <= set(engine.__all__)
 
 
-@pytest.mark.parametrize("block", blocks(README, "yaml"))
+@pytest.mark.parametrize("block", blocks(EXAMPLES, "yaml"))
 def test_the_run_config_is_accepted(block: str) -> None:
     """The run config shown is one that images_job takes."""
     assert dg.validate_run_config(defs.resolve_job_def("images_job"), yaml.safe_load(block))
@@ -121,14 +129,14 @@ def test_the_run_config_is_accepted(block: str) -> None:
 def test_the_make_targets_exist() -> None:
     """Each `make` command shown is a target of the Makefile."""
     makefile = (ROOT / "Makefile").read_text()
-    targets = re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)", "\n".join(blocks(README, "bash")))
+    targets = re.findall(r"\bmake (?:[A-Z]+=\S+ )*([a-z]+)", "\n".join(blocks(GUIDE, "bash")))
     assert {"demo", "test"} <= set(targets)
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
 
 
 def test_every_asset_job_and_schedule_is_named() -> None:
-    """README names each asset, job, schedule and check that the code location holds."""
+    """README and docs name each asset, job, schedule and check that the code location holds."""
     repository = defs.get_repository_def()
     for key in repository.asset_graph.get_all_asset_keys():
         named(key.to_user_string())
@@ -142,7 +150,7 @@ def test_every_asset_job_and_schedule_is_named() -> None:
 
 
 def test_every_param_is_named() -> None:
-    """README names each param that web_renditions takes in its run config."""
+    """The docs name each param that web_renditions takes in its run config."""
     params = params_of(defs.resolve_job_def("images_job"), "web_renditions")
     assert params
     for name in params:
@@ -151,7 +159,7 @@ def test_every_param_is_named() -> None:
 
 def test_the_troubleshooting_table_quotes_real_errors() -> None:
     """Each error text in the table is one that the project or Dagster prints, and the table is in their order."""
-    table = README.partition("## Troubleshooting")[2]
+    table = TROUBLESHOOTING
     quoted = re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
     assert quoted == sorted(quoted, key=str.lower)
     dagster_io_manager = Path(db_io_manager.__file__)

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from project_fanout.campaigns import report
 from project_fanout.campaigns.actions import ACTIONS
 from project_fanout.campaigns.outcomes import check_not_stopped, deliveries_table
 from project_fanout.campaigns.recipients import RecipientList, build_list
-from project_fanout.campaigns.settings import MailServer
+from project_fanout.campaigns.settings import MailServer, MailServerOfRun
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
 from project_fanout.engine import FanoutPolicy
 from project_fanout.extras import load
@@ -82,8 +82,7 @@ class MailServerResource(resource_of(MailServer, __name__)):  # type: ignore[mis
 
     def for_units(self) -> MailServer:
         """Return the settings as the stage takes them, and which run sends."""
-        settings: MailServer = super().for_units()
-        return replace(settings, run=self._run)
+        return MailServerOfRun(**asdict(super().for_units()), run=self._run)
 
 
 _MAIL_SERVER = MailServerResource()

@@ -84,12 +84,22 @@ class MailServer:
         "worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
         Ge(0),
     ] = 2.0
-    #: Id of the run that sends, "" for none: what a server says of the sender holds for the run. Not a setting.
-    run: str = ""
+
+    @property
+    def run(self) -> str:
+        """Id of the run that sends, "" for none: what a server says of the sender holds for the run."""
+        return ""
 
     @property
     def resolved_port(self) -> int:
         return self.port if self.port is not None else _PORTS[self.security]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MailServerOfRun(MailServer):
+    """The same, and which run sends."""
+
+    run: str = ""
 
 
 DEFAULT_MESSAGE = Message()

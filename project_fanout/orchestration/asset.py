@@ -87,7 +87,7 @@ def build_fanout_asset(
     attempts, seconds, error`, then the fields of the results. With *aggregate* it is what that returns.
 
     Its run config is `ops: <name>: config: {params: {...}, policy: {...}}`. It takes its pool from the
-    resource `unit_pool` (`UnitPoolResource`) if there is one, else it makes its own.
+    resource `unit_pool` (`UnitPoolResource`); without one, all fan-outs of a run share a default pool.
 
     Args:
         name: the asset's name.

@@ -45,8 +45,9 @@ class LineageMemory:
         """
         known = [] if self.memory is None else list(self.memory.recall(run, tasks))
         could_recall = tasks and self.reusable and run.policy.reuse != "never"
-        if could_recall and not known and self.resource.is_first(f"recall {self.scope.asset}"):
-            self._warn_of_loss()
+        if could_recall and not known:
+            # No other step goes on meanwhile: a unit of it that succeeded would look like another process's.
+            self.resource.once(f"recall {self.scope.asset}", self._warn_of_loss)
         return known
 
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
@@ -57,8 +58,8 @@ class LineageMemory:
         """
         if self.memory is not None:
             self.memory.remember(task, outcome)
-        if self.reusable and outcome.succeeded and self.resource.is_first(f"success {self.scope.asset}"):
-            self._mark()
+        if self.reusable and outcome.succeeded:
+            self.resource.once(f"success {self.scope.asset}", self._mark)
 
     def _mark(self) -> None:
         if self._is_marked():

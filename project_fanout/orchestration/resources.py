@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import dagster as dg
@@ -19,7 +20,7 @@ from project_fanout.engine.tally import Tally
 from project_fanout.orchestration.settings import DeclaredResource
 from project_fanout.orchestration.step_process import end_with_the_run
 
-#: Under this key fan-out assets look for their pool; without a resource of that name they make their own.
+#: Under this key fan-out assets look for their pool; without a resource of that name those of a run share a default.
 UNIT_POOL = "unit_pool"
 #: Likewise for their ledger.
 LEDGER = "ledger"
@@ -113,13 +114,15 @@ class LedgerResource(DeclaredResource):
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)
     _where: str | None = PrivateAttr(default=None)
-    _asked: set[str] = PrivateAttr(default_factory=set)
+    _once: Any = PrivateAttr(default_factory=threading.Lock)
+    _done: set[str] = PrivateAttr(default_factory=set)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Find out where the ledger is; the first step that needs it opens it."""
         self._lock = threading.Lock()
         self._ledger = None
-        self._asked = set()
+        self._once = threading.Lock()
+        self._done = set()
         self._where = self._find(context.instance) if self.enabled else None
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # see above
@@ -149,12 +152,14 @@ class LedgerResource(DeclaredResource):
         """
         _ = self.ledger
 
-    def is_first(self, what: str) -> bool:
-        """Tell whether this is the first call with *what* in this run and process."""
-        with self._lock:
-            before = len(self._asked)
-            self._asked.add(what)
-            return len(self._asked) > before
+    def once(self, what: str, action: Callable[[], None]) -> None:
+        """Call *action* if this is the first call with *what* in this run and process; others wait for its end."""
+        if what in self._done:
+            return
+        with self._once:
+            if what not in self._done:
+                action()
+                self._done.add(what)
 
     def _find(self, instance: dg.DagsterInstance | None) -> str | None:
         if self.url is not None:

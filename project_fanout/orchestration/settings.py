@@ -108,15 +108,13 @@ class SettingsResource(DeclaredResource):
 
 
 def resource_of(settings: type, module: str) -> type[SettingsResource]:
-    """Return the resource of *settings*, a dataclass whose fields all have a default; a setting is `Annotated`.
+    """Return the resource of *settings*, a dataclass whose fields all have a default.
 
     It has the dataclass's name with "Resource" after it, its docstring and its fields, and belongs to *module*.
     """
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(settings):
         annotation, default = declared_settings(settings)[field.name], field.default
-        if get_origin(annotation) is not Annotated:
-            continue
         fields[field.name] = (_listed(annotation), list(default) if isinstance(default, tuple) else default)
     resource = create_model(
         f"{settings.__name__}Resource",

@@ -23,7 +23,7 @@ PARAMS = ("output_dir", "formats", "widths", "quality")
 
 
 def test_photographs_are_rendered_by_clicking(server: DagsterDev, page: Page, screenshots: Path) -> None:
-    """Materialize all: the run succeeds, has one step per photograph, and README's query finds the tables."""
+    """Materialize all: the run succeeds, one step per photograph, and the query of docs/images.md finds the tables."""
     page.goto(f"{server.url}/locations/{LOCATION}/asset-groups/images")
     page.get_by_role("button", name="Materialize all").click()
     page.get_by_role("link", name="View", exact=True).or_(
@@ -44,7 +44,7 @@ def test_photographs_are_rendered_by_clicking(server: DagsterDev, page: Page, sc
 
     with duckdb.connect(str(server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
         for query in re.findall(
-            r"^```sql\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+            r"^```sql\n(.*?)^```$", (ROOT / "docs" / "images.md").read_text(), re.DOTALL | re.MULTILINE
         ):
             assert tables.execute(query).fetchall()
 

@@ -25,7 +25,7 @@ def test_the_examples_run(tmp_path):
     assert loaded.returncode == 0, loaded.stderr
 
 
-@pytest.mark.parametrize("block", [*blocks(PAGE, "yaml"), *blocks(page("README.md"), "json")])
+@pytest.mark.parametrize("block", [*blocks(PAGE, "yaml"), *blocks(PAGE, "json")])
 def test_the_run_config_is_accepted(block):
     """The run config shown is one that the assets of the code location take, by their own checks."""
     config = yaml.safe_load(block)

@@ -64,9 +64,9 @@ def shipped(tmp_path_factory):
 
 
 def test_the_query_of_the_readme_tells_what_a_phone_loads(shipped):
-    """As README runs it, it has each photograph in each format, also the one narrower than the screen."""
+    """As docs/images.md runs it, it has each photograph in each format, also the one narrower than the screen."""
     folder, _ = shipped
-    text = page("README.md")
+    text = page("docs/images.md")
     [query] = blocks(text, "sql")
     (folder / "phone.sql").write_text(query)
     [command] = re.findall(r'^\.venv/bin/python -c "(import duckdb.*)"$', text, re.MULTILINE)

@@ -157,7 +157,7 @@ def test_one_that_always_kills_its_worker_among_a_thousand(tmp_path: Path) -> No
     with Ledger(ledger, create=False) as kept:
         assert len(kept.entries(LedgerFilter(status="succeeded"))) == 999
         [crashed] = kept.entries(LedgerFilter(status="crashed"))
-    assert (crashed.unit_key, crashed.attempts) == ("bad 6.99", 3)
+    assert (crashed.outcome.unit_key, crashed.outcome.attempts) == ("bad 6.99", 3)
 
 
 @pytest.mark.parametrize("fail_fast", [False, True])

@@ -96,7 +96,7 @@ def test_the_command_line_refuses_bad_run_config(instance: dg.DagsterInstance, t
     run = execute_job("held_job", written(tmp_path, {"ops": {"held": {"config": bad}}}), tmp_path / "home")
     assert run.returncode != 0
     assert "ops: held: config: params: count is 'many', accepted: int" in run.stderr
-    assert "max_attempts is 0, accepted: 1 to 100" in run.stderr
+    assert "max_attempts is 0, accepted: int, 1 to 100" in run.stderr
     assert not list(marks.iterdir())
 
 
