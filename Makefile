@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test quick nightly base lint format tables bench peers clean home
+.PHONY: help demo dev test quick nightly outages base lint format tables bench peers clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 
 quick: $(STAMP) ## run the tests that start no process, three in four
 	@FANOUT_TESTS=quick $(BIN)/python -m pytest -n 2 $(PYTEST)
+
+outages: $(STAMP) ## kill and stop whole Ray clusters under runs, for four minutes; not part of make test
+	@FANOUT_TESTS=outages $(BIN)/python -m pytest project_fanout_tests/engine/pools/ray/test_lost_cluster.py $(PYTEST)
 
 nightly: ## run every test with ten times the examples, each of its processes started from nothing
 	@FANOUT_TESTS=nightly $(MAKE) test

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
-from project_fanout_tests.nightly import NIGHTLY
+from project_fanout_tests.nightly import NIGHTLY, is_for_a_commit
 from project_fanout_tests.object_store import bucket, s3_server
 from project_fanout_tests.postgres import postgres_server, postgres_url
 from project_fanout_tests.quick import QUICK, Guard, is_quick
@@ -72,9 +72,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     silent = [item.nodeid for item in items if not (getattr(item, "function", item).__doc__ or "").strip()]
     if silent:
         raise pytest.UsageError(f"no docstring says what these tests promise: {', '.join(silent)}")
-    if QUICK:
-        others = [item for item in items if not is_quick(item)]
-        items[:] = [item for item in items if item not in set(others)]
+    others = [item for item in items if not is_for_a_commit(item.nodeid) or (QUICK and not is_quick(item))]
+    if others:
+        left_out = set(others)
+        items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=others)
     items.sort(key=lambda item: rank(item.nodeid))
 

@@ -17,6 +17,8 @@ from project_fanout_tests.waiting import wait_until
 _ROOT = Path(__file__).parents[4]
 #: What nodes and drivers share: the token that newer clusters ask for, and where modules are found.
 ENVIRONMENT = {
+    # With its default gRPC aborts in Ray's client server now and then: "Check failed: next_worker->state == KICKED".
+    "GRPC_POLL_STRATEGY": "poll",
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "project-fanout-tests-0123456789abcdef",
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -151,7 +151,10 @@ def test_a_lost_cluster_fails_the_run_and_the_resume_is_complete(
             assert instance.fetch_materializations(counted_jobs.squares.key, limit=9).records == []
         assert failures
         sentence = f"Lost the Ray cluster at {place.address}: "
-        assert all(sentence in failure and "re-execute the run" in failure for failure in failures), failures
+        others = [
+            failure for failure in failures if sentence not in failure or "re-execute the run" not in failure
+        ]
+        assert not others, others[0]
         before[place.address] = place.kept()
         assert set(before[place.address].values()) == {"succeeded"}
         assert HALF <= len(before[place.address]) < RECORDS * UNITS
