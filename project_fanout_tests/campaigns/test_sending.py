@@ -15,7 +15,7 @@ from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.rate import RateLimit
 from project_fanout.campaigns.sending import Sender
-from project_fanout.campaigns.settings import Destination, MailServer
+from project_fanout.campaigns.settings import Destination, MailServer, MailServerOfRun
 from project_fanout.campaigns.sink import HOST
 from project_fanout_tests.campaigns.servers import FaultyHandler, free_port, recipients_of, running
 from project_fanout_tests.waiting import wait_until
@@ -30,7 +30,7 @@ def letter(name: str, row: int = 1, *, needs_utf8: bool = False) -> Letter:
 
 def server(port: int, **settings: Any) -> MailServer:
     defaults = {"security": "none", "retry_for_s": 10.0, "timeout_s": 10.0}
-    return MailServer(host=HOST, port=port, **{**defaults, **settings})
+    return MailServerOfRun(host=HOST, port=port, **{**defaults, **settings})
 
 
 def sender(folder: Path, settings: MailServer) -> Sender:
