@@ -53,7 +53,7 @@ quick: $(STAMP) ## run the tests that start no process, three in four
 outages: $(STAMP) ## kill and stop whole Ray clusters under runs, for four minutes; not part of make test
 	@FANOUT_TESTS=outages $(BIN)/python -m pytest project_fanout_tests/engine/pools/ray/test_lost_cluster.py $(PYTEST)
 
-nightly: ## run every test with ten times the examples, each of its processes started from nothing
+nightly: ## run every test with ten times the examples and in full size, each of its processes started from nothing
 	@FANOUT_TESTS=nightly $(MAKE) test
 
 # Outside the gate: each pandas has an environment of its own.

@@ -81,7 +81,7 @@ def pebble(workers: int, stage: Stage) -> tuple[Any, Callable[[int, int], "Futur
 
 def waits(results: list[Any]) -> list[float]:
     """Return the seconds between the end of each unit and the start of the next one on the same worker."""
-    spans = [json.loads(r.result_json) if isinstance(r, UnitReply) else r for r in results]
+    spans = [json.loads(r.encoded) if isinstance(r, UnitReply) else r for r in results]
     spans = sorted(tuple(span) for span in spans)
     return [after[1] - before[2] for before, after in itertools.pairwise(spans) if before[0] == after[0]]
 
@@ -132,7 +132,7 @@ def main() -> None:
 
     began = time.perf_counter()
     with ProcessPool(1) as pool:
-        kb = pool.submit(call("resident_kb", 0, 0)).result().result_json
+        kb = pool.submit(call("resident_kb", 0, 0)).result().encoded
         print(
             f"first reply after {time.perf_counter() - began:.2f} s, worker of {int(kb or 0) / 1024:.0f} MB"
         )

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
+from project_fanout_tests.kept import keep_what_is_made_anew
 from project_fanout_tests.nightly import NIGHTLY, is_for_a_commit
 from project_fanout_tests.object_store import bucket, s3_server
 from project_fanout_tests.postgres import postgres_server, postgres_url
@@ -39,6 +40,10 @@ settings.register_profile("project", phases=[phase for phase in Phase if phase i
 settings.register_profile("ci", settings.get_profile("project"), derandomize=True)
 settings.register_profile("nightly", settings.get_profile("project"), max_examples=1_000, print_blob=True)
 settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") == "true" else "project")
+
+
+if not NIGHTLY:
+    keep_what_is_made_anew()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 #: When the client's message is lost: before it reaches the server; after, with the server's answer; it has reached
@@ -31,17 +31,30 @@ class CuttingProxy:
         self._cut: Cut | None = None
         self._left = 0
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         #: Messages from clients since `cut_at` or `count`.
         self.messages = 0
 
     def __enter__(self) -> "CuttingProxy":
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
+        # A thread that waits for a socket goes on waiting when that is closed, and takes a connection of whoever
+        # listens there next: the threads end first.
+        _end(self._listener)
+        self._threads[0].join()
         for each in self._open:
+            _end(each)
+        for thread in self._threads:
+            thread.join()
+        for each in [self._listener, *self._open]:
             each.close()
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def count(self) -> None:
         """Count messages from now on."""
@@ -61,14 +74,19 @@ class CuttingProxy:
         while True:
             try:
                 client, _ = self._listener.accept()
+            except OSError:
+                return  # it has been shut down
+            self._open.append(client)
+            try:
                 server = socket.create_connection(("127.0.0.1", self._server_port))
             except OSError:
-                return
-            self._open += [client, server]
+                _end(client)  # the server is restarting
+                continue
+            self._open.append(server)
             answers = threading.Event()
             answers.set()
-            threading.Thread(target=self._to_client, args=(server, client, answers), daemon=True).start()
-            threading.Thread(target=self._to_server, args=(client, server, answers), daemon=True).start()
+            self._start(self._to_client, server, client, answers)
+            self._start(self._to_server, client, server, answers)
 
     def _to_server(self, client: socket.socket, server: socket.socket, answers: threading.Event) -> None:
         try:

@@ -6,7 +6,7 @@ NIGHTLY = os.environ.get("FANOUT_TESTS") == "nightly"
 
 
 def examples(for_a_commit: int, *, at_night: int) -> int:
-    """Return how many examples Hypothesis tries."""
+    """Return how many examples Hypothesis tries, or how large a test is that is as telling when it is smaller."""
     return at_night if NIGHTLY else for_a_commit
 
 

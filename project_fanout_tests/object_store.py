@@ -1,14 +1,17 @@
-"""An S3 server of one's own on loopback, for tests: moto's, over HTTP, as boto3 talks to Amazon's."""
+"""An S3 server of one's own on loopback, for tests: moto's, over HTTP, as boto3 talks to Amazon's.
+
+What it needs is imported when it is used: that takes 1.5 s, and conftest.py imports this for every test.
+"""
 
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from dagster_aws.s3 import S3PickleIOManager, S3Resource
-from moto.server import ThreadedMotoServer
+
+if TYPE_CHECKING:
+    from dagster_aws.s3 import S3PickleIOManager
 
 
 @dataclass(frozen=True)
@@ -28,23 +31,33 @@ class Bucket:
             "aws_secret_access_key": "anything",
         }
 
+    def client(self) -> Any:
+        import boto3
+
+        return boto3.client("s3", **self.access)
+
     def create(self) -> "Bucket":
-        boto3.client("s3", **self.access).create_bucket(Bucket=self.name)
+        self.client().create_bucket(Bucket=self.name)
         return self
 
-    def io_manager(self) -> S3PickleIOManager:
+    def io_manager(self) -> "S3PickleIOManager":
         """Return Dagster's IO manager for S3, which keeps everything in this bucket."""
+        from dagster_aws.s3 import S3PickleIOManager, S3Resource
+
         return S3PickleIOManager(s3_resource=S3Resource(**self.access), s3_bucket=self.name)
 
     def contents(self) -> list[str]:
         """Return the keys of all objects, in order."""
-        pages = boto3.client("s3", **self.access).get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=self.name)
         return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of one server for the whole session."""
+    pytest.importorskip("moto", reason="moto is not installed: pip install '.[dev]'")
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -86,12 +86,12 @@ class PostgresServer:
         engine.dispose()
         return cut
 
-    def new_database(self) -> str:
-        """Return the URL of a new, empty database."""
-        name = f"t{uuid.uuid4().hex}"
+    def new_database(self, like: str = "template1") -> str:
+        """Return the URL of a new database; it holds what the one named *like*, or at that URL, holds: nothing."""
+        name, like = f"t{uuid.uuid4().hex}", like.rpartition("/")[2]
         engine = create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {like}"))
         engine.dispose()
         return self._url(name)
 

@@ -63,7 +63,7 @@ TABLES: dict[str, Callable[[], Iterable[Setting]]] = {
     "RemoteFilesResource": lambda: of_resource(RemoteFilesResource),
     "web_renditions": lambda: of_params(Params(read_photographs, [render])),
     "campaign_delivery": lambda: of_params(
-        Params(read_pages, [prepare_email, send_email], supplied=frozenset({MAIL_SERVER}))
+        Params(read_pages, [prepare_email, send_email], supplied={MAIL_SERVER: MailServerResource()})
     ),
 }
 

@@ -18,7 +18,7 @@ import dagster as dg
 from project_fanout.definitions import defs
 from project_fanout.engine import errors
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
-from project_fanout.orchestration.report import COLUMNS
+from project_fanout.orchestration.table import COLUMNS
 from project_fanout_tests.orchestration.documents import count_words, read_documents
 
 word_counts = build_fanout_asset("word_counts", records=read_documents, stages=[count_words])

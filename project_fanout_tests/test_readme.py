@@ -64,7 +64,7 @@ def test_the_python_examples_run(tmp_path: Path) -> None:
     files = written(EXAMPLES, tmp_path)
     assert {"documents.py", "assets.py", "warehouse.py"} < set(files)
 
-    run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path, fresh=True)
+    run = run_pytest(*(name for name in files if "test" in name), folder=tmp_path)
 
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"\b[1-9]\d* passed", run.stdout)

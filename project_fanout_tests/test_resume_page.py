@@ -68,7 +68,7 @@ def test_a_run_is_resumed_in_python(tmp_path: Path) -> None:
         [failed] = instance.get_runs()
     in_the_way.unlink()
 
-    again = run_python("resume.py", failed.run_id, home=home, folder=tmp_path, fresh=True)
+    again = run_python("resume.py", failed.run_id, home=home, folder=tmp_path)
 
     assert again.returncode == 0, again.stderr
     with dg.DagsterInstance.from_config(str(home)) as instance:

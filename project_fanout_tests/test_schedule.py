@@ -23,7 +23,7 @@ def test_a_file_is_run_by_one_worker(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / f"{name}.py").write_text(TESTS)
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", ".")
-    run = run_python(*command, home=tmp_path, folder=tmp_path, fresh=True)
+    run = run_python(*command, home=tmp_path, folder=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr
     ran = [(tmp_path / worker).read_text().split() for worker in ("gw0", "gw1")]
     assert sorted(name for names in ran for name in set(names)) == names

@@ -11,6 +11,7 @@ It imports and starts nothing else, so that it has one thread and may be forked,
 
 import atexit
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import types
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 #: What a run imports, also that which Dagster puts off until it makes an instance or executes a job.
@@ -93,10 +95,24 @@ def become(arguments: list[str], folder: str, environment: dict[str, str]) -> No
             exec(code, main.__dict__)  # noqa: S102  # as Python does with a script
 
 
+class WithoutPyarrow(MetaPathFinder):
+    """Finds no pyarrow."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name == "pyarrow":
+            raise ModuleNotFoundError("No module named 'pyarrow'", name=name)
+
+
 if __name__ == "__main__":
-    sys.path.pop(0)  # this script's folder, which its forks do not have
+    # As in an installation without pyarrow: pandas imports it where there is one, and it starts threads.
+    sys.meta_path.insert(0, WithoutPyarrow())
+    # From this script's folder, which its forks do not have.
+    importlib.import_module("kept").keep_what_is_made_anew()
+    del sys.modules["kept"], sys.path[0]
     for name in MODULES:
         __import__(name)
+    # The first instance makes all of them ready; it leaves no thread.
+    sys.modules["dagster"].DagsterInstance.ephemeral().dispose()
     threads = os.listdir("/proc/self/task")
     assert len(threads) == 1, f"a process with {len(threads)} threads may not be forked"
     gc.collect()

@@ -16,6 +16,7 @@ from project_fanout.campaigns.outcomes import check_not_stopped, deliveries_tabl
 from project_fanout.campaigns.recipients import RecipientList, build_list
 from project_fanout.campaigns.settings import MailServer, MailServerOfRun
 from project_fanout.campaigns.stages import DEFAULT_OUTPUT_DIR, prepare_email, read_pages, send_email
+from project_fanout.common import replace_file
 from project_fanout.engine import FanoutPolicy
 from project_fanout.extras import load
 from project_fanout.forks.request_asset import build_request_asset
@@ -41,10 +42,10 @@ class RecipientsConfig(dg.Config):
         "Default: a generated list.",
     )
     generated: int = Field(
-        default=100_000, ge=0, description="How many recipients to generate where there is no source."
+        default=100_000, ge=0, description="Number of recipients to generate if there is no source."
     )
     allow_empty: bool = Field(
-        default=False, description="Whether the list may have no recipients. Default: then the run fails."
+        default=False, description="Whether the list may be empty. Default: an empty list fails the run."
     )
     output_dir: str = Field(default=DEFAULT_OUTPUT_DIR, description="Folder that the list is kept in.")
 
@@ -146,10 +147,8 @@ def campaign_report(
     """How many were sent, refused, failed, unknown or duplicates, by domain and by reason, and how fast."""
     table = report.report_table(campaign_delivery)
     picture = report.rate_plot(report.rate_over_time(campaign_delivery))
-    folder = Path(config.output_dir).expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "rate.svg"
-    file.write_text(picture, encoding="utf-8")
+    file = Path(config.output_dir).expanduser().absolute() / "rate.svg"
+    replace_file(file, picture.encode())
     inline = base64.b64encode(picture.encode()).decode()
     yield dg.Output(
         table,

@@ -7,11 +7,12 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.message import Letter
 from project_fanout.campaigns.settings import MailServer
+from project_fanout.common import one_line
 
 #: accepted: it is the server's now. refused: it never will be. deferred: ask again later. busy: the server
 #: takes no mail at all for now. lost: the connection ended, and the server does not have it. unknown: the
@@ -163,13 +164,13 @@ class Connection:
         return Reply("unknown", "unreadable answer", f"{code} {_line(text)}")
 
     def drop(self) -> None:
-        """Close the connection without a word."""
+        """Close the connection without QUIT."""
         if self._smtp is not None:
             self._smtp.close()
             self._smtp = None
 
     def close(self) -> None:
-        """Take leave and close the connection."""
+        """Send QUIT and close the connection."""
         if self._smtp is not None:
             try:
                 self._smtp.quit()
@@ -198,7 +199,7 @@ class Connection:
                 if not smtp.has_extn("starttls"):
                     raise CampaignError(
                         f"{host}:{port} offers no STARTTLS: nothing is sent in the clear. Use security 'tls' if the "
-                        "server has it, or 'none' for a server that you reach on a safe way."
+                        "server has it, or 'none' for a server on a network that you trust."
                     )
                 smtp.starttls(context=ssl.create_default_context())
             smtp.ehlo_or_helo_if_needed()
@@ -210,17 +211,17 @@ class Connection:
     def _not_connected(self, where: str, error: Exception) -> CampaignError | Unreachable:
         if isinstance(error, ssl.SSLCertVerificationError):
             return CampaignError(
-                f"{where} cannot be spoken to with security {self._security!r}: {error}. Its certificate has to be "
-                "valid for that name."
+                f"No encrypted connection to {where} with security {self._security!r}: {error}. The certificate has to "
+                "be valid for that name."
             )
         if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS_IN_COMMON:
             return CampaignError(
-                f"{where} cannot be spoken to with security {self._security!r}: {error}. Check port and security of "
-                "mail_server."
+                f"No encrypted connection to {where} with security {self._security!r}: {error}. Check port and "
+                "security of mail_server."
             )
         if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code // 100 == 5:
             return CampaignError(
-                f"{where} does not serve this machine: {_described(error)}. Ask those who run it, or name another."
+                f"{where} rejects this machine: {_described(error)}. Ask its operator, or name another server."
             )
         return Unreachable(f"{where}: {_described(error)}")
 
@@ -241,10 +242,10 @@ class Connection:
                 f"{what} has a character outside ASCII, which no login here can send: change it."
             )
         offered = smtp.esmtp_features.get("auth", "").upper().split()
-        mechanism = next((each for each in _MECHANISMS if each in offered), None)
+        mechanism = next((name for name in _MECHANISMS if name in offered), None)
         if mechanism is None:
             raise CampaignError(
-                f"{where} offers to log in by {', '.join(offered) or 'no way'}, accepted: {', '.join(_MECHANISMS)}."
+                f"{where} offers the login methods {', '.join(offered) or 'none'}, accepted: {', '.join(_MECHANISMS)}."
             )
         login = (where, self._username, password)
         if time.monotonic() < _refused_logins.get(login, 0.0):
@@ -253,13 +254,8 @@ class Connection:
                 f"again so soon, lest the account be locked. Check the password in {variable}."
             )
         smtp.user, smtp.password = self._username, password
-        ways: dict[str, Any] = {
-            "PLAIN": smtp.auth_plain,
-            "LOGIN": smtp.auth_login,
-            "CRAM-MD5": smtp.auth_cram_md5,
-        }
         try:
-            smtp.auth(mechanism, ways[mechanism])
+            smtp.auth(mechanism, getattr(smtp, f"auth_{mechanism.lower().replace('-', '_')}"))
         except smtplib.SMTPResponseException as error:
             if error.smtp_code // 100 == 4:
                 raise OSError(f"login deferred: {error.smtp_code}") from None
@@ -310,7 +306,7 @@ class Connection:
 
 def _line(text: bytes | str) -> str:
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return " ".join(decoded.split())[:300]
+    return one_line(decoded, 300)
 
 
 def _described(error: BaseException) -> str:

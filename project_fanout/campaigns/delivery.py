@@ -31,8 +31,3 @@ class Delivery:
     def to_json(self) -> list[Any]:
         """Return the fields as a list: 100,000 of these travel, so names are left out."""
         return [self.row, self.address, self.status, self.reason, self.detail, self.sent_at]
-
-    @classmethod
-    def from_json(cls, values: list[Any]) -> "Delivery":
-        """Return what `to_json` has been given."""
-        return cls(*values)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from project_fanout.campaigns.journal import Journal, dead_journals, keys_in_work, one_at_a_time
 from project_fanout.engine.ledger import Claims
+from project_fanout.engine.rate import Rate
 
 #: A batch is settled within this time, also at a slow rate, so that an older claim of a sender that cannot be
 #: seen from here is left over.
@@ -40,6 +41,10 @@ class DeliveryClaims:
         self._open: set[str] = set()
         with one_at_a_time(self._folder):
             self._settle_the_dead()
+
+    def rate(self, name: str, per_second: float) -> Rate:
+        """Return the rate *name*, which all who use the ledger share."""
+        return self._claims.rate(name, per_second)
 
     def claim(self, keys: Iterable[str], *, resend_unknown: bool = False) -> dict[str, Answer]:
         """Claim *keys* and return for each who has it; what is mine has to be settled.

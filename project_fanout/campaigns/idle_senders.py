@@ -29,7 +29,7 @@ def borrowed_sender(campaign: str, destination: Destination, ledger_url: str) ->
         mine = [sender for own, sender in _idle if own == settings]
         others = [sender for own, sender in _idle if own != settings]
         sender = mine.pop() if mine else None
-        _idle[:] = [(settings, each) for each in mine]
+        _idle[:] = [(settings, idle) for idle in mine]
     for other in others:
         other.close()
     if sender is None:

@@ -12,7 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,36 +168,34 @@ def _place(folder: Path) -> str:
 
 def keys_in_work(folder: Path) -> set[str]:
     """Return what living senders have claimed and not yet settled."""
-    found: set[str] = set()
-    for path in folder.glob(f"*{_SUFFIX}"):
-        with _opened(path) as fd:
-            if fd is not None and not _lock(fd):
-                found |= Notes.read(fd).claimed
-    return found
+    with ExitStack() as opened:
+        return set().union(*(Notes.read(fd).claimed for _, fd, dead in _journals(folder, opened) if not dead))
 
 
 @contextmanager
 def dead_journals(folder: Path) -> Iterator[list[Notes]]:
     """Give the notes of senders that were killed, to nobody else meanwhile; remove them if the block succeeds."""
-    held: list[tuple[Path, int]] = []
-    notes = []
-    try:
-        for path in sorted(folder.glob(f"*{_SUFFIX}")):
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                continue
-            if _lock(fd):
-                held.append((path, fd))
-                notes.append(Notes.read(fd))
-            else:
-                os.close(fd)
-        yield notes
-        for path, _ in held:
+    with ExitStack() as opened:
+        dead = {path: fd for path, fd, dead in _journals(folder, opened) if dead}
+        yield [Notes.read(fd) for fd in dead.values()]
+        for path in dead:
             path.unlink(missing_ok=True)
-    finally:
-        for _, fd in held:
-            os.close(fd)
+
+
+def _journals(folder: Path, opened: ExitStack) -> Iterator[tuple[Path, int, bool]]:
+    """Yield each journal, open until *opened* ends, and whether its sender is dead: then it is locked meanwhile."""
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        opened.callback(os.close, fd)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield path, fd, False
+        else:
+            yield path, fd, True
 
 
 @contextmanager
@@ -210,24 +208,3 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.list_source import ListSource, opened_source
 from project_fanout.campaigns.rows import RowRange
+from project_fanout.common import one_line
 
 #: Columns that the list itself adds to those of its source.
 ROW, DUPLICATE_OF = "_row", "_duplicate_of"
@@ -158,8 +159,8 @@ def _read(path: str, query: str, values: Sequence[Any]) -> list[Recipient]:
             f"The list of recipients {path} cannot be read: {_reason(error)} Materialise `recipients` again."
         ) from None
     recipients = []
-    for each in rows:
-        row = dict(zip(columns, each, strict=True))
+    for cells in rows:
+        row = dict(zip(columns, cells, strict=True))
         position, duplicate_of, email = row.pop(ROW), row.pop(DUPLICATE_OF), row.pop(EMAIL)
         filled = {name: str(value) for name, value in row.items() if value is not None}
         recipients.append(Recipient(position, email, duplicate_of, filled))
@@ -222,7 +223,7 @@ def _count(database: duckdb.DuckDBPyConnection) -> int:
 def _reason(error: duckdb.Error) -> str:
     """Return what DuckDB says, without its advice about options that nobody can give here."""
     told = str(error).partition("\nPossible fixes:")[0].partition("\n  file = ")[0]
-    return f"{' '.join(told.split())[:_LONGEST_REASON].rstrip('.')}."
+    return f"{one_line(told, _LONGEST_REASON).rstrip('.')}."
 
 
 def _address_key(text: str) -> str:

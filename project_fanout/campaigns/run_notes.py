@@ -1,9 +1,10 @@
 """What the senders of one run tell each other: they are in processes of their own."""
 
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
+
+from project_fanout.common import replace_file
 
 #: accepted: the server has accepted somebody. stopped: it takes nothing from this sender; the text says why.
 Topic = Literal["accepted", "stopped"]
@@ -30,12 +31,10 @@ class RunNotes:
         """Give a note on *topic* to the other senders of the run."""
         if not self._run:
             return
-        writing = self._folder / f"{self._server}.{topic}.{uuid.uuid4().hex}"
+        note = f"{self._run}\n{text}".encode(errors="replace")
         # Without a note the others find out for themselves.
         with suppress(OSError):
-            writing.touch(mode=0o600)
-            writing.write_text(f"{self._run}\n{text}", encoding="utf-8", errors="replace")
-            writing.rename(self._file(topic))
+            replace_file(self._file(topic), note, mode=0o600, durable=False)
 
     def told(self, topic: Topic) -> str | None:
         """Return the text of the run's note on *topic*, None if there is none."""

@@ -1,7 +1,6 @@
 """Send a batch of letters: claimed first, tried again while deferred, each with one outcome."""
 
 import heapq
-import random
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +12,16 @@ from project_fanout.campaigns.delivery_claims import SAFE_AGE_S, Answer, Deliver
 from project_fanout.campaigns.errors import CampaignError, UnprovenRefusalError
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.message import Letter
-from project_fanout.campaigns.rate import RateLimit
 from project_fanout.campaigns.refusals import Refusals
 from project_fanout.campaigns.run_notes import RunNotes
 from project_fanout.campaigns.settings import Destination
 from project_fanout.campaigns.sink import HOST, shared_sink
+from project_fanout.common import backoff_s
 from project_fanout.engine.errors import LedgerError
 
 _FIRST_DELAY_S = 0.25
 _LONGEST_DELAY_S = 15.0
+_JITTER = 0.25
 _LOOK_AGAIN_S = 0.25
 # A batch at a slow rate takes minutes; what has been accepted is in the ledger after this long.
 _CONFIRM_EVERY_S = 2.0
@@ -30,15 +30,8 @@ _MOST_LOSSES = 5
 
 SENT_BEFORE = "sent before"
 UNREACHABLE = "server unreachable"
-ELSEWHERE = "in work elsewhere"
+ELSEWHERE = "being sent by another run"
 STOPPED = "stopped by an error"
-
-
-def delay_s(attempt: int) -> float:
-    """Return how long to wait after the *attempt*-th try: doubled each time, and varied by chance."""
-    return float(min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(attempt - 1, 10))) * random.uniform(
-        0.75, 1.25
-    )
 
 
 @dataclass(order=True, slots=True)
@@ -53,7 +46,7 @@ class _Try:
 
 
 class _Outage:
-    """A time in which the server takes no mail, waited for until it has lasted *longest_s*."""
+    """A time in which the server takes no mail; it is waited out for at most *longest_s*."""
 
     def __init__(self, longest_s: float) -> None:
         self._give_up_at = time.monotonic() + longest_s
@@ -62,7 +55,7 @@ class _Outage:
     def wait(self) -> bool:
         """Wait, longer each time, and return True; return False at once if the time is over."""
         self._waits += 1
-        pause = delay_s(self._waits)
+        pause = backoff_s(self._waits, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER)
         if time.monotonic() + pause >= self._give_up_at:
             return False
         # Nothing can be sent meanwhile, and nothing tells when the server is back.
@@ -88,7 +81,6 @@ class Sender:
         self._claims = DeliveryClaims(ledger_url, destination.namespace(campaign), folder / "journals")
         # What stopped the last batch with its recipients unsent; None if nothing did.
         self.stopped: CampaignError | None = None
-        self._rate: RateLimit | None = None
         if maildir is None:
             host, port = destination.server.host or "", destination.server.resolved_port
             self._connection = Connection(destination.server, lambda: (host, port))
@@ -99,8 +91,9 @@ class Sender:
                 destination.server, lambda: (HOST, shared_sink(kept).port), secure=False
             )
             name = "maildir"
-        if destination.server.max_per_second is not None:
-            self._rate = RateLimit(folder / f"{name}.rate", destination.server.max_per_second)
+        # Of all campaigns to this server that share the ledger, on any machine.
+        per_second = destination.server.max_per_second
+        self._rate = None if per_second is None else self._claims.rate(f"mail to {name}", per_second)
         # The sink of this machine refuses nobody.
         self._notes = RunNotes(folder, name, destination.server.run if maildir is None else "")
         where = f"{destination.server.host}:{destination.server.resolved_port}"
@@ -134,13 +127,11 @@ class Sender:
         return list(outcomes.values())
 
     def close(self) -> None:
-        """Settle the claims and take leave of the server."""
+        """Settle the claims and close the connection."""
         try:
             self._claims.close()
         finally:
             self._connection.close()
-            if self._rate is not None:
-                self._rate.close()
 
     def _stop(self, error: CampaignError) -> None:
         self.stopped = error
@@ -199,10 +190,12 @@ class Sender:
                 heapq.heappush(waiting, attempt)
                 if self._wait_for_server():
                     continue
-                outcomes.update(_outcomes((each.letter, reply) for each in waiting))
+                outcomes.update(_outcomes((late.letter, reply) for late in waiting))
                 return
             if reply.verdict in ("deferred", "lost") and self._has_time(attempt, reply):
-                attempt.ready_at = time.monotonic() + delay_s(attempt.put_off)
+                attempt.ready_at = time.monotonic() + backoff_s(
+                    attempt.put_off, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER
+                )
                 heapq.heappush(waiting, attempt)
             elif reply.verdict == "refused" and reply.by_server:
                 self._refusals.add(attempt.letter, reply)
@@ -213,7 +206,7 @@ class Sender:
         try:
             self._connection.connect()
             if self._rate is not None:
-                self._rate.acquire()
+                self._rate.wait()
                 # The server may have ended it meanwhile.
                 self._connection.connect()
         except Unreachable as error:
@@ -239,7 +232,10 @@ class Sender:
         if reply.verdict == "lost" and attempt.put_off >= _MOST_LOSSES:
             return False
         limit_s = self._server.retry_for_s if reply.verdict == "lost" else self._server.deferred_for_s
-        return now + delay_s(attempt.put_off) < attempt.first_no_at + limit_s
+        return (
+            now + backoff_s(attempt.put_off, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER)
+            < attempt.first_no_at + limit_s
+        )
 
 
 def _outcomes(replies: Iterable[tuple[Letter, Reply]]) -> dict[str, Delivery]:
@@ -260,7 +256,9 @@ def _not_sent(letter: Letter, answer: Answer) -> Delivery:
     if answer == "confirmed":
         return Delivery(letter.row, letter.key, "sent", SENT_BEFORE)
     if answer == "elsewhere":
-        return Delivery(letter.row, letter.key, "unknown", ELSEWHERE, "another run was sending it")
+        return Delivery(
+            letter.row, letter.key, "unknown", ELSEWHERE, "it was still at it when retry_for_s had passed"
+        )
     detail = (
         "an earlier sender was stopped while the server was taking it; resend_unknown sends it again, or, if that "
         f"sender had another output_dir or machine, {SAFE_AGE_S / 3600:g} hours after its claim"

@@ -48,7 +48,8 @@ class MailServer:
 
     host: Annotated[
         str | None,
-        "Name of the server. Mail goes there only in runs with `deliver: true`. Default: the sink on this machine.",
+        "Host of the SMTP server. Mail goes there only in runs with `deliver: true`. Default: the sink on this "
+        "machine.",
     ] = None
     port: Annotated[
         int | None,
@@ -69,19 +70,19 @@ class MailServer:
     ] = None
     max_per_second: Annotated[
         float | None,
-        "Most messages a second, of all workers and runs on this machine that share output_dir. Default: no limit.",
+        "Messages per second at most, of all workers and runs that share a ledger. Default: no limit.",
         Gt(0),
     ] = None
     timeout_s: Annotated[float, "Seconds to wait for an answer.", Gt(0)] = 30.0
     retry_for_s: Annotated[
         float,
-        "Seconds for which a server is waited for that cannot be reached or takes no mail at all.",
+        "Seconds to wait for a server that cannot be reached or takes no mail at all.",
         Ge(0),
     ] = 60.0
     deferred_for_s: Annotated[
         float,
-        "Seconds for which a recipient whom the server defers is tried again, after the others of the batch; a "
-        "worker does nothing else meanwhile. Then the recipient is `failed`, and a later run sends.",
+        "Seconds to keep trying a recipient that the server defers, after the others of the batch; the worker does "
+        "nothing else meanwhile. After that the recipient is `failed`, and a later run tries again.",
         Ge(0),
     ] = 2.0
 

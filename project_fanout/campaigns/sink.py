@@ -1,9 +1,5 @@
-"""A mail server for this machine alone: takes every message and keeps it in a Maildir.
+"""A mail server for this machine alone: takes every message and keeps it in a Maildir."""
 
-python -m project_fanout.campaigns.sink --maildir output/campaigns/maildir --port 2525
-"""
-
-import argparse
 import asyncio
 import atexit
 import os
@@ -13,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,12 +19,20 @@ from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.folders import private_folder
 
 HOST = "127.0.0.1"
-_LARGEST_MESSAGE = 64 * 1024 * 1024
+#: How it speaks SMTP, for `aiosmtpd.smtp.SMTP`.
+OPTIONS: dict[str, Any] = {
+    "data_size_limit": 64 * 1024 * 1024,
+    "enable_SMTPUTF8": True,
+    "hostname": "localhost",
+    "ident": "project_fanout sink",
+}
 _LONGEST_START_S = 60.0
 
 
 class MaildirHandler:
     """Keeps each accepted message as one file of a Maildir, whole or not at all.
+
+    Not aiosmtpd's own Mailbox: that parses the message, writes other line ends and waits for the disk.
 
     Args:
         maildir: the folder; made if need be.
@@ -61,67 +63,20 @@ class MaildirHandler:
         (self.maildir / "tmp" / name).rename(self.maildir / "new" / name)
 
 
-async def serve(
-    handler: Any, port: int = 0, on_open: Callable[[int], None] = lambda _: None, **options: Any
-) -> None:
-    """Take mail on 127.0.0.1 until cancelled; then end all connections.
-
-    Args:
-        handler: an aiosmtpd handler.
-        port: 0 for any free one.
-        on_open: called with the port once it is open.
-        options: as for `aiosmtpd.smtp.SMTP`.
-    """
-    connections: weakref.WeakSet[SMTP] = weakref.WeakSet()
-
-    def protocol() -> SMTP:
-        connection = SMTP(
-            handler,
-            data_size_limit=_LARGEST_MESSAGE,
-            enable_SMTPUTF8=True,
-            hostname="localhost",
-            ident="project_fanout sink",
-            **options,
-        )
-        connections.add(connection)
-        return connection
-
-    server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
-    on_open(server.sockets[0].getsockname()[1])
-    try:
-        # Not serve_forever: from Python 3.12 on its end waits for the clients to hang up.
-        await asyncio.Event().wait()
-    finally:
-        server.close()
-        for connection in connections:
-            if isinstance(connection.transport, asyncio.WriteTransport):
-                connection.transport.abort()
-
-
 class Sink:
     """A sink in a process of its own, which ends with this one at the latest.
 
     Args:
         maildir: where it keeps the mail.
-        port: 0 for any free one.
 
     Raises:
         CampaignError: it did not come up.
     """
 
-    def __init__(self, maildir: Path, port: int = 0) -> None:
-        command = [
-            sys.executable,
-            "-m",
-            "project_fanout.campaigns.sink",
-            "--maildir",
-            str(maildir),
-            "--port",
-            str(port),
-        ]
+    def __init__(self, maildir: Path) -> None:
         # Its standard input is a pipe that only this process holds: it sees the end when this one dies.
         self._process = subprocess.Popen(
-            [*command, "--until-input-ends"],
+            [sys.executable, "-m", __name__, str(maildir)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -176,36 +131,18 @@ def close_shared_sinks() -> None:
 atexit.register(close_shared_sinks)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run a sink in the foreground and print its port."""
-    parser = argparse.ArgumentParser(prog="python -m project_fanout.campaigns.sink", description=__doc__)
-    parser.add_argument("--maildir", type=Path, required=True, help="folder that keeps the mail")
-    parser.add_argument(
-        "--port", type=int, default=0, help="port on 127.0.0.1; 0, the default, for any free one"
-    )
-    parser.add_argument("--until-input-ends", action="store_true", help="end when standard input does")
-    options = parser.parse_args(arguments)
-
-    async def run() -> None:
-        serving = asyncio.ensure_future(serve(MaildirHandler(options.maildir), options.port, _print_port))
-        if options.until_input_ends:
-            loop = asyncio.get_running_loop()
-
-            def wait_for_end() -> None:
-                sys.stdin.buffer.read()
-                loop.call_soon_threadsafe(serving.cancel)
-
-            threading.Thread(target=wait_for_end, daemon=True).start()
-        await serving
-
-    with suppress(KeyboardInterrupt, asyncio.CancelledError):
-        asyncio.run(run())
-
-
-def _print_port(port: int) -> None:
-    sys.stdout.write(f"{port}\n")
+async def _run(maildir: Path) -> None:
+    """Print the port and keep mail in *maildir* until standard input ends; nothing is ever written to it."""
+    loop = asyncio.get_running_loop()
+    handler = MaildirHandler(maildir)
+    server = await loop.create_server(lambda: SMTP(handler, **OPTIONS), HOST, 0)
+    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
+    ended = asyncio.Event()
+    loop.add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
 
 
 if __name__ == "__main__":
-    main()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_run(Path(sys.argv[1])))

@@ -5,8 +5,6 @@ name does. The file is a cache: a batch whose file is gone is prepared again.
 """
 
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 from project_fanout.campaigns.delivery import Delivery
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.message import Letter
+from project_fanout.common import replace_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +26,9 @@ class Batch:
 def write_batch(path: Path, batch: Batch) -> None:
     """Write *batch* to *path*, whole or not at all."""
     private_folder(path.parent)
-    writing = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    # Letters are personal: nobody else on the machine may read them.
-    fd = os.open(writing, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with open(fd, "w", encoding="ascii") as file:
-            json.dump(
-                [[astuple(each) for each in batch.letters], [each.to_json() for each in batch.settled]], file
-            )
-        writing.rename(path)
-    except BaseException:
-        # A part would keep a full disk full, and its letters on it for ever.
-        writing.unlink(missing_ok=True)
-        raise
+    content = [[astuple(letter) for letter in batch.letters], [known.to_json() for known in batch.settled]]
+    # Letters are personal: nobody else on the machine may read them. A cache need not outlive a power cut.
+    replace_file(path, json.dumps(content).encode(), mode=0o600, durable=False)
 
 
 def read_batch(path: Path) -> Batch | None:
@@ -48,4 +37,4 @@ def read_batch(path: Path) -> Batch | None:
         letters, settled = json.loads(path.read_text(encoding="ascii"))
     except (FileNotFoundError, ValueError):
         return None
-    return Batch([Letter(*each) for each in letters], [Delivery.from_json(each) for each in settled])
+    return Batch([Letter(*fields) for fields in letters], [Delivery(*fields) for fields in settled])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,7 +123,7 @@ def send_email(
     ] = None,
     resend_unknown: Annotated[
         bool,
-        "Send again to those of whom it is not known whether they got it; some may get it twice.",
+        "Send again to recipients whose outcome is unknown; some may get the message twice.",
     ] = False,
 ) -> dict[str, Any]:
     """Send a batch and return one outcome per recipient, in the order of the list.
@@ -148,11 +149,11 @@ def send_email(
             raise _cut_short(sender.stopped, sent)
     deliveries = [*batch.settled, *sent]
     spool.unlink(missing_ok=True)
-    return {"deliveries": [each.to_json() for each in sorted(deliveries, key=lambda each: each.row)]}
+    return {"deliveries": [known.to_json() for known in sorted(deliveries, key=attrgetter("row"))]}
 
 
 def _cut_short(error: CampaignError, outcomes: Sequence[Delivery]) -> CampaignError:
-    accepted = sum(each.status == "sent" for each in outcomes)
+    accepted = sum(delivery.status == "sent" for delivery in outcomes)
     return type(error)(
         f"{error} Of the {len(outcomes):,} letters of this batch, {accepted:,} had been accepted; nobody gets a second."
     )
@@ -188,19 +189,20 @@ def _prepared(recipients: Sequence[Recipient], composer: Composer, chosen: Mappi
     date = datetime.now(timezone.utc)
     letters: dict[str, Letter] = {}
     settled: list[Delivery] = []
-    for each in recipients:
-        first = chosen.get(each.duplicate_of)
-        if first is not None and first < each.row:
-            settled.append(_duplicate(each, first))
+    for recipient in recipients:
+        first = chosen.get(recipient.duplicate_of)
+        if first is not None and first < recipient.row:
+            settled.append(_duplicate(recipient, first))
             continue
         try:
-            letter = composer.compose(each, date)
+            letter = composer.compose(recipient, date)
         except UnfitRecipientError as error:
-            settled.append(Delivery(each.row, each.email, "refused", error.reason, error.detail or None))
+            detail = error.detail or None
+            settled.append(Delivery(recipient.row, recipient.email, "refused", error.reason, detail))
             continue
         if letter.key in letters:
             # Two spellings that the list took for two addresses.
-            settled.append(_duplicate(each, letters[letter.key].row))
+            settled.append(_duplicate(recipient, letters[letter.key].row))
             continue
         letters[letter.key] = letter
     return Batch(list(letters.values()), settled)
@@ -217,20 +219,20 @@ def _first_complete(path: str, recipients: Sequence[Recipient], composer: Compos
     cell does not keep a complete one from it. It depends on the list and the message alone: all batches
     that hold rows of one address agree.
     """
-    firsts = {each.duplicate_of for each in recipients if each.duplicate_of is not None}
+    firsts = {recipient.duplicate_of for recipient in recipients if recipient.duplicate_of is not None}
     chosen: dict[int | None, int] = {}
     if not firsts:
         return chosen
     incomplete: set[int] = set()
-    for each in read_single_rows(path, firsts):
-        reason = _reason_against(composer, each)
+    for first in read_single_rows(path, firsts):
+        reason = _reason_against(composer, first)
         if reason is None:
-            chosen[each.row] = each.row
+            chosen[first.row] = first.row
         elif reason != INVALID_ADDRESS:  # which the others have in common with it
-            incomplete.add(each.row)
-    for each in read_duplicates(path, incomplete, recipients[-1].row) if incomplete else ():
-        if each.duplicate_of not in chosen and _reason_against(composer, each) is None:
-            chosen[each.duplicate_of] = each.row
+            incomplete.add(first.row)
+    for later in read_duplicates(path, incomplete, recipients[-1].row) if incomplete else ():
+        if later.duplicate_of not in chosen and _reason_against(composer, later) is None:
+            chosen[later.duplicate_of] = later.row
     return chosen
 
 

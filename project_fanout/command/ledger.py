@@ -5,20 +5,27 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 import click
 
+from project_fanout.common import one_line
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
-from project_fanout.engine.ledger.claims import Claims, ClaimState
+from project_fanout.engine.ledger.claims import Claim, Claims, ClaimState
+from project_fanout.engine.ledger.entry import LedgerEntry, LedgerSummary
 from project_fanout.engine.model import STATUSES, Status
 
 _T = TypeVar("_T")
+#: The columns of a table, and how to get each of one of its rows.
+_Columns = Mapping[str, Callable[[_T], object]]
 
+_LONGEST = 80  # characters of an error or detail in a table
+_NUMBER = click.IntRange(0, 999_999_999)
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -47,14 +54,6 @@ def _age(_context: click.Context, _option: click.Parameter, text: str | None) ->
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def _number(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"\d{1,9}", text):
-        raise click.BadParameter(f"{text!r} is not a number from 0 to 999999999")
-    return int(text)
-
-
 _url = click.option(
     "--url",
     help="File or SQLAlchemy URL. Default: FANOUT_LEDGER_URL, else fanout_ledger.db in DAGSTER_HOME.",
@@ -67,20 +66,16 @@ _partition = click.option("--partition", help="Only this partition.")
 
 def _limit(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     text = f"Print at most N {what}."
-    return click.option("--limit", metavar="N", callback=_number, default="50", show_default=True, help=text)
+    return click.option("--limit", metavar="N", type=_NUMBER, default=50, show_default=True, help=text)
 
 
 @click.group(
     cls=_LedgerGroup,
-    invoke_without_command=True,
-    subcommand_metavar="COMMAND [ARGS]...",
+    no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.pass_context
-def ledger(context: click.Context) -> None:
+def ledger() -> None:
     """List, show and prune unit outcomes, and settle claims."""
-    if context.invoked_subcommand is None:
-        context.fail("the following arguments are required: command")
 
 
 @ledger.command("list")
@@ -95,22 +90,20 @@ def list_(
     """Count outcomes by lineage and asset."""
     with _opened_ledger(url) as opened:
         found = opened.scopes(LedgerFilter(_whole_lineage(opened, lineage), asset, partition))
-    if as_json:
-        _print_json([asdict(scope) for scope in found])
-        return
-    rows = [
-        [
-            total.scope.lineage,
-            total.scope.asset,
-            total.scope.partition,
-            *(total.units.get(status, 0) for status in STATUSES),
-            _time(total.first_at),
-            _time(total.last_at),
-            total.size_bytes,
-        ]
-        for total in found
-    ]
-    _print_table(["lineage", "asset", "partition", *STATUSES, "first", "last", "bytes"], rows)
+    columns: _Columns[LedgerSummary] = {
+        "lineage": lambda total: total.scope.lineage,
+        "asset": lambda total: total.scope.asset,
+        "partition": lambda total: total.scope.partition,
+        **{status: partial(_count, status) for status in STATUSES},
+        "first": lambda total: _time(total.first_at),
+        "last": lambda total: _time(total.last_at),
+        "bytes": lambda total: total.size_bytes,
+    }
+    _print_all(found, columns, as_json=as_json)
+
+
+def _count(status: Status, total: LedgerSummary) -> int:
+    return total.units.get(status, 0)
 
 
 @ledger.command()
@@ -139,38 +132,19 @@ def show(
     with _opened_ledger(url) as opened:
         wanted = LedgerFilter(_whole_lineage(opened, lineage), asset, partition, record, status)
         found = opened.entries(wanted, limit=limit + 1)
-    shown = _first(found, limit)
-    if as_json:
-        _print_json([_flat(asdict(entry)) for entry in shown])
-        return
-    names = [
-        "asset",
-        "partition",
-        "record",
-        "stage",
-        "unit",
-        "status",
-        "attempts",
-        "seconds",
-        "ended",
-        "error",
-    ]
-    rows = [
-        [
-            entry.scope.asset,
-            entry.scope.partition,
-            entry.outcome.record_key,
-            entry.outcome.stage,
-            entry.outcome.unit_key,
-            entry.outcome.status,
-            entry.outcome.attempts,
-            round(entry.outcome.seconds, 3),
-            _time(entry.outcome.ended_at),
-            _clipped(str(entry.outcome.error or "")),
-        ]
-        for entry in shown
-    ]
-    _print_table(names, rows)
+    columns: _Columns[LedgerEntry] = {
+        "asset": lambda entry: entry.scope.asset,
+        "partition": lambda entry: entry.scope.partition,
+        "record": lambda entry: entry.outcome.record_key,
+        "stage": lambda entry: entry.outcome.stage,
+        "unit": lambda entry: entry.outcome.unit_key,
+        "status": lambda entry: entry.outcome.status,
+        "attempts": lambda entry: entry.outcome.attempts,
+        "seconds": lambda entry: round(entry.outcome.seconds, 3),
+        "ended": lambda entry: _time(entry.outcome.ended_at),
+        "error": lambda entry: one_line(str(entry.outcome.error or ""), _LONGEST),
+    }
+    _print_all(_first(found, limit), columns, as_json=as_json)
 
 
 @ledger.command()
@@ -180,7 +154,7 @@ def show(
 @_asset
 @_partition
 @click.option("--older-than", metavar="AGE", callback=_age, help="Not written to for so long: 30d, 12h, 2w.")
-@click.option("--keep-last", metavar="N", callback=_number, help="All but the N newest lineages of an asset.")
+@click.option("--keep-last", metavar="N", type=_NUMBER, help="All but the N newest lineages of an asset.")
 @click.option("--claims", metavar="NAMESPACE", help="Remove settled claims of this namespace instead.")
 @click.option("--unconfirmed", is_flag=True, help="With --claims: also claims that nobody confirmed.")
 def prune(
@@ -233,23 +207,16 @@ def claims(
     """Print the claims of side effects."""
     with _opened_claims(url) as opened:
         found = opened.listing(namespace, state=state, limit=limit + 1)
-    shown = _first(found, limit)
-    if as_json:
-        _print_json([asdict(claim) for claim in shown])
-        return
-    rows = [
-        [
-            claim.namespace,
-            claim.key,
-            claim.state,
-            claim.run_id,
-            _time(claim.claimed_at),
-            "" if claim.confirmed_at is None else _time(claim.confirmed_at),
-            "" if claim.detail is None else _clipped(json.dumps(claim.detail, ensure_ascii=False)),
-        ]
-        for claim in shown
-    ]
-    _print_table(["namespace", "key", "state", "run", "claimed", "confirmed", "detail"], rows)
+    columns: _Columns[Claim] = {
+        "namespace": lambda claim: claim.namespace,
+        "key": lambda claim: claim.key,
+        "state": lambda claim: claim.state,
+        "run": lambda claim: claim.run_id,
+        "claimed": lambda claim: _time(claim.claimed_at),
+        "confirmed": lambda claim: _time(claim.confirmed_at),
+        "detail": _detail,
+    }
+    _print_all(_first(found, limit), columns, as_json=as_json)
 
 
 @ledger.command()
@@ -311,26 +278,32 @@ def _first(found: list[_T], limit: int) -> list[_T]:
     return found[:limit]
 
 
-def _flat(entry: dict[str, Any]) -> dict[str, Any]:
-    outcome = entry.pop("outcome")
-    return {**entry, **outcome}
+def _detail(claim: Claim) -> str:
+    text = "" if claim.detail is None else json.dumps(claim.detail, ensure_ascii=False)
+    return one_line(text, _LONGEST)
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%SZ}"
 
 
-def _clipped(text: str, longest: int = 80) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
-
-
-def _print_table(names: list[str], rows: Sequence[Sequence[object]]) -> None:
-    table = [names, *([_cell(value) for value in row] for row in rows)]
+def _print_all(found: Sequence[_T], columns: _Columns[_T], *, as_json: bool) -> None:
+    """Print what was found as a table, or all of its fields as JSON."""
+    if as_json:
+        _print_json([_fields(one) for one in found])
+        return
+    table = [list(columns), *([_cell(value(one)) for value in columns.values()] for one in found)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     table.insert(1, ["-" * width for width in widths])
     lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
     click.echo("\n".join(lines))
+
+
+def _fields(found: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass; those of an entry's outcome stand beside its own."""
+    fields = asdict(found)
+    outcome = fields.pop("outcome", {})
+    return {**fields, **outcome}
 
 
 def _cell(value: object) -> str:

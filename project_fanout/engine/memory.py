@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerScope
+from project_fanout.engine.ledger import InWork, Ledger, LedgerEntry, LedgerScope
 from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.policy import Reuse
 from project_fanout.engine.runner import StageRun
@@ -34,6 +34,10 @@ class LedgerMemory:
         Raises:
             LedgerError: the ledger cannot be read.
         """
+        if self._is_resumed:
+            died = self.ledger.died(self.scope, run.index, self.run_id)
+            for task in tasks:
+                task.died = died(task.record_key, task.unit.key)
         found: list[tuple[Task, LedgerEntry | None]]
         if not run.stage.reusable:
             found = []
@@ -55,9 +59,24 @@ class LedgerMemory:
             # A stage that another followed then, and none follows now, has to say so as if it ran.
             if entry is None or (run.is_last and entry.outcome.fanout is not None):
                 continue
-            if entry.fingerprint == task.fingerprint:
+            if entry.fingerprint == task.fingerprint and all(
+                value.is_there for value in entry.outcome.stored
+            ):
                 # The same unit may have been another record's then.
                 yield task, replace(entry.outcome, record_key=task.record_key, stage=run.stage.name)
+
+    def begin(self, run: StageRun, task: Task) -> None:
+        """Have the ledger note that a unit is about to be in work.
+
+        Raises:
+            LedgerError: it cannot be written.
+        """
+        unit = InWork(self.scope, self.run_id, run.index, task.record_key, task.unit.key, task.died)
+        self.ledger.begin(unit, is_resumed=self._is_resumed)
+
+    @property
+    def _is_resumed(self) -> bool:
+        return self.scope.lineage != self.run_id
 
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
         """Have the ledger write how a unit ended, within half a second.

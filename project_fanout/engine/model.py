@@ -1,15 +1,23 @@
 """The nouns of a fan-out: units, records, and what became of them."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, get_args
 
-from project_fanout.engine.errors import InvalidRecordError
-from project_fanout.engine.plan import Plan
+from project_fanout.common import quickly_pickled
+from project_fanout.engine.errors import DamagedValueError, InvalidRecordError
+from project_fanout.engine.values import Encoded, StoredValue, decode
 
 if TYPE_CHECKING:
-    from typing_extensions import Self  # in typing only since Python 3.11
+    from typing_extensions import Self, TypeVar  # in typing only since Python 3.11 and 3.13
+
+    from project_fanout.engine.plan import Plan
+
+    _T = TypeVar("_T", default=Any)
+else:
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 Status = Literal["succeeded", "failed", "timed_out", "crashed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -33,19 +41,22 @@ def checked_key(key: object, what: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Unit(Generic[_T]):
     """The smallest piece of expensive work.
+
+    A stage that annotates its unit, `unit: Unit[Order]`, gets an `Order` for its payload: a dataclass, pydantic
+    model, NamedTuple, TypedDict or Enum is made of the data that has travelled.
 
     Args:
         key: any non-empty text, unique within its record and stage.
-        payload: any JSON value; what the stage function works on.
+        payload: what the stage function works on; any value of docs/values.md.
 
     Raises:
         InvalidRecordError: *key* is empty or not text.
     """
 
     key: str
-    payload: Any = None
+    payload: _T = None  # type: ignore[assignment]  # without one it is a Unit[None]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", checked_key(self.key, "unit"))
@@ -67,7 +78,7 @@ class Record:
 
     key: str
     units: Sequence[Unit] = ()
-    plan: Plan | None = None
+    plan: "Plan | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", checked_key(self.key, "record"))
@@ -133,6 +144,17 @@ class UnitError:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitFailure:
+    """What a batch stage returns in the place of the result of a unit that has failed.
+
+    Args:
+        message: why.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """How an attempt of a unit ended, or the unit with its last attempt. A new figure of units is a field here.
 
@@ -140,16 +162,22 @@ class Ended:
         status: succeeded | failed (raised) | timed_out (over its deadline) | crashed (its worker died, or
             ran into its memory limit).
         seconds: time in the worker; of a unit, of all attempts together.
-        result_json: the stage's result as JSON text, when it returned an ordinary one.
-        fanout: key and payload (JSON text) of each unit, when it returned a `Fanout`.
+        encoded: the stage's result, encoded, when it returned an ordinary one.
+        fanout: key and encoded payload of each unit, when it returned a `Fanout`.
         error: why it did not succeed; None if it did.
+        cpu_seconds: CPU time of the worker meanwhile, with its threads and the processes that it has started and
+            waited for; of a unit, of all attempts together. None where others ran beside it in the worker.
+        peak_mb: most memory that the worker had meanwhile, in MiB, its modules included; None as above, and where
+            the system does not tell.
     """
 
     status: Status
     seconds: float
-    result_json: str | None = None
-    fanout: tuple[tuple[str, str], ...] | None = None
+    encoded: Encoded | None = None
+    fanout: tuple[tuple[str, Encoded], ...] | None = None
     error: UnitError | None = None
+    cpu_seconds: float | None = None
+    peak_mb: float | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -157,9 +185,19 @@ class Ended:
 
     def including(self, earlier: "Self | None") -> "Self":
         """Return how the unit ended with this attempt, where *earlier* is what its attempts before came to."""
-        return self if earlier is None else replace(self, seconds=earlier.seconds + self.seconds)
+        if earlier is None:
+            return self
+        cpu = [each.cpu_seconds for each in (earlier, self) if each.cpu_seconds is not None]
+        peak = [each.peak_mb for each in (earlier, self) if each.peak_mb is not None]
+        return replace(
+            self,
+            seconds=earlier.seconds + self.seconds,
+            cpu_seconds=sum(cpu) if cpu else None,
+            peak_mb=max(peak, default=None),
+        )
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitOutcome(Ended):
     """What became of one unit: made once, by the runner, and the same in the ledger and in the asset's table.
@@ -186,9 +224,28 @@ class UnitOutcome(Ended):
         return cls(**{name: getattr(ended, name) for name in _ENDED}, **identity)
 
     @property
+    def stored(self) -> list[StoredValue]:
+        """The values of it that are files."""
+        values = [self.encoded, *(payload for _, payload in self.fanout or ())]
+        return [value for value in values if isinstance(value, StoredValue)]
+
+    @property
     def result(self) -> Any:
-        """What the stage returned, as JSON gives it back; None unless it succeeded."""
-        return None if self.result_json is None else json.loads(self.result_json)
+        """What the stage returned; None unless it succeeded."""
+        return self.decoded(decode)
+
+    def decoded(self, how: Callable[[Encoded], Any]) -> Any:
+        """Return the result as *how* decodes it; None unless it succeeded.
+
+        Raises:
+            DamagedValueError: names the unit.
+        """
+        try:
+            return None if self.encoded is None else how(self.encoded)
+        except DamagedValueError as error:
+            raise DamagedValueError(
+                f"The result of unit {self.unit_key!r} of record {self.record_key!r}: {error}"
+            ) from error
 
 
 _ENDED = tuple(field.name for field in fields(Ended))

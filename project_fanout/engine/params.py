@@ -23,6 +23,7 @@ from project_fanout.engine.annotations import (
     type_in_words,
 )
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
+from project_fanout.engine.per_worker import PerWorker
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.stages import Stage
 
@@ -101,7 +102,8 @@ class Params:
         stages: the stage functions.
         settings: values that replace the defaults of the functions for this asset.
         reserved: keyword-only parameters of *records* that are not params.
-        supplied: keyword-only parameters of the stages that are not params: resources fill them.
+        supplied: what fills keyword-only parameters of the stages, which so are no params, by their names. The
+            parameters of a `per_worker` function that fills one are params.
 
     Raises:
         FanoutDefinitionError: two functions disagree on a param, a setting names no param, or a
@@ -114,10 +116,18 @@ class Params:
         stages: Sequence[Callable[..., Any]],
         settings: Mapping[str, Any] | None = None,
         reserved: frozenset[str] = frozenset(),
-        supplied: frozenset[str] = frozenset(),
+        supplied: Mapping[str, Any] | None = None,
     ) -> None:
         self._by_name: dict[str, Param] = {}
-        takers = [(stage, supplied) for stage in stages]
+        supplied = supplied or {}
+        taken = {name for stage in stages for name in inspect.signature(stage).parameters}
+        self._set_ups = {
+            name: (set_up, [param.name for param in _params_of(set_up.function, frozenset())])
+            for name, set_up in supplied.items()
+            if isinstance(set_up, PerWorker) and name in taken
+        }
+        takers = [(stage, frozenset(supplied)) for stage in stages]
+        takers += [(set_up.function, frozenset()) for set_up, _ in self._set_ups.values()]
         if records is not None:
             takers.insert(0, (records, reserved))
         for function, left_out in takers:
@@ -164,9 +174,17 @@ class Params:
         return read
 
     def plan(self, stage: Stage, values: Mapping[str, Any]) -> PlannedStage:
-        """Return *stage* with those of *values*, which `read` has returned, that it takes."""
+        """Return *stage* with those of *values*, which `read` has returned, that it takes, and how it is set up."""
         taken = {name: values[name] for name in stage.params if name in values}
-        return PlannedStage(stage, taken, self.to_json(taken))
+        set_ups, theirs = [], {}
+        for name in stage.params:
+            if name in self._set_ups:
+                set_up, own = self._set_ups[name]
+                given = {each: values[each] for each in own}
+                set_ups.append((name, set_up.with_params(given)))
+                theirs.update(given)
+        # Another model gives other results: what a unit was set up with is part of what it is.
+        return PlannedStage(stage, taken, self.to_json({**theirs, **taken}), tuple(set_ups))
 
     def to_json(self, values: Mapping[str, Any]) -> str:
         """Return *values*, which `read` has returned, as JSON text: the same for the same values."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from project_fanout.engine.per_worker import SetUp
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import Stage
 
@@ -15,12 +16,14 @@ class PlannedStage:
     Args:
         stage: the stage.
         params: values of its params.
-        params_json: the same as JSON text, for the fingerprints of units.
+        params_json: the same as JSON text, with those of its set-ups, for the fingerprints of units.
+        set_ups: what each worker makes once for it, by the parameter that takes it.
     """
 
     stage: Stage
     params: Mapping[str, Any]
     params_json: str
+    set_ups: tuple[tuple[str, SetUp], ...] = ()
 
 
 @dataclass(frozen=True)

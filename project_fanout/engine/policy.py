@@ -1,9 +1,6 @@
 """How a fan-out runs: strategy, limits, retries, deadlines and tolerance."""
 
-import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from project_fanout.engine.settings import Bounds, check_settings
@@ -31,9 +28,20 @@ class FanoutPolicy:
     ] = "auto"
     max_workers: Annotated[
         int | None,
-        "Most units of this asset in work at once. Default: as many as the pool has workers, which "
-        "is the CPUs this process may use.",
+        "Most units of this asset in work at once; a batch counts as one. Default: as many as the pool has places: "
+        "its workers, which are the CPUs this process may use, times their units_per_worker.",
         Bounds(ge=1),
+    ] = None
+    batch_size: Annotated[
+        int,
+        "Most units that a batch stage, `def stage(units: list[Unit])`, gets at once, of any records.",
+        Bounds(ge=1),
+    ] = 100
+    max_per_second: Annotated[
+        float | None,
+        "Most attempts of units that are started in a second, by all workers, and by all runs of the asset that share "
+        "a ledger; a batch counts as one. They are spread evenly. Default: no limit.",
+        Bounds(gt=0),
     ] = None
     max_attempts: Annotated[
         int,
@@ -93,27 +101,3 @@ class FanoutPolicy:
 
     def __post_init__(self) -> None:
         check_settings(FanoutPolicy, vars(self))
-
-
-def available_cpus() -> int:
-    """Return how many CPUs this process may use, at least 1: its affinity, capped by its cgroup's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    else:
-        allowed = os.cpu_count() or 1
-    quota = _cgroup_cpus()
-    return max(1, min(allowed, math.ceil(quota)) if quota else allowed)
-
-
-def _cgroup_cpus(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the CPU quota of this container in CPUs, None without one (cgroup v2, then v1)."""
-    for name in ("cpu.max", "cpu/cpu.cfs_quota_us"):
-        try:
-            text = (root / name).read_text().split()
-            period = text[1] if name == "cpu.max" else (root / "cpu/cpu.cfs_period_us").read_text()
-            quota = float(text[0])
-        except (OSError, ValueError, IndexError):
-            continue
-        if quota > 0:
-            return quota / float(period)
-    return None

@@ -5,23 +5,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from project_fanout.engine.errors import InvalidRecordError
+from project_fanout.common import quickly_pickled
+from project_fanout.engine.errors import InvalidRecordError, UnsupportedValueError
 from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome
 from project_fanout.engine.plan import Plan
-from project_fanout.engine.values import to_json
+from project_fanout.engine.values import Encoded, ValueStore, encode, identity
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class EncodedUnit:
     """A unit on its way: encoded once, where it is found or returned, and decoded in the worker.
 
     Args:
         key: the unit's key.
-        payload_json: its payload as JSON text.
+        payload: its payload, encoded.
     """
 
     key: str
-    payload_json: str
+    payload: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +52,13 @@ class RecordState:
     origin: str = ""
 
     @classmethod
-    def of(cls, record: Record) -> "RecordState":
-        """Return a record before its first stage.
+    def of(cls, record: Record, store: ValueStore | None = None) -> "RecordState":
+        """Return a record before its first stage, its large payloads in *store*.
 
         Raises:
-            InvalidRecordError: a unit's payload is not JSON.
+            InvalidRecordError: a unit's payload cannot travel.
         """
-        units = tuple(EncodedUnit(unit.key, _payload_json(record, unit)) for unit in record.units)
+        units = tuple(EncodedUnit(unit.key, _payload(record, unit, store)) for unit in record.units)
         return cls(record.key, units, record.plan, origin=_origin_of(units, record.plan))
 
     @property
@@ -79,12 +81,12 @@ class RecordState:
 
 def _origin_of(units: Sequence[EncodedUnit], plan: Plan | None) -> str:
     stages = [(planned.stage.reference, planned.params_json) for planned in plan.stages] if plan else []
-    found = [(unit.key, unit.payload_json) for unit in units]
+    found = [(unit.key, identity(unit.payload)) for unit in units]
     return hashlib.sha256(json.dumps([found, stages]).encode()).hexdigest()
 
 
-def _payload_json(record: Record, unit: Unit) -> str:
+def _payload(record: Record, unit: Unit, store: ValueStore | None) -> Encoded:
     try:
-        return to_json(unit.payload, "payload")
-    except TypeError as error:
+        return encode(unit.payload, "payload", store)
+    except UnsupportedValueError as error:
         raise InvalidRecordError(f"Unit {unit.key!r} of record {record.key!r}: {error}") from None

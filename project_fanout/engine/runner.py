@@ -3,7 +3,6 @@
 import heapq
 import math
 import pickle
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -12,16 +11,23 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from project_fanout.engine.errors import PoolClosedError
+from project_fanout.common import backoff_s
+from project_fanout.engine.errors import NOT_OF_THE_UNIT, PoolClosedError
 from project_fanout.engine.fingerprint import unit_fingerprint
 from project_fanout.engine.model import UnitError, UnitOutcome
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
+from project_fanout.engine.pools.supplied import Supplied
+from project_fanout.engine.rate import Rate
 from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.tally import Tally
 from project_fanout.engine.task import Task
 from project_fanout.engine.unit_queue import UnitQueue
+from project_fanout.engine.values import ValueStore
+
+# A run may die of something else: of one that has died no unit is suspected.
+_LEAST_DEATHS = 2
 
 
 class Memory(Protocol):
@@ -29,6 +35,13 @@ class Memory(Protocol):
 
     def recall(self, run: "StageRun", tasks: Sequence[Task]) -> Iterable[tuple[Task, UnitOutcome]]:
         """Return those of *tasks* that need not run, and how they ended."""
+
+    def begin(self, run: "StageRun", task: Task) -> None:
+        """Note that a unit is about to be in work; called from any thread.
+
+        Raises:
+            LedgerError: that could not be kept.
+        """
 
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
         """Keep how a unit ended; returns at once.
@@ -54,6 +67,9 @@ class StageRun:
         budget: name under which the pool counts units in work for `policy.max_workers`.
         memory: remembers outcomes and recalls those of an earlier run; None to do neither.
         on_log: called in the calling thread for each log record of a unit.
+        store: where workers put large results, None to have them travel with the reply.
+        supplied: what resources give to the stage.
+        rate: says when units may start, None for as soon as the pool can.
     """
 
     stage: Stage
@@ -67,6 +83,9 @@ class StageRun:
     budget: str
     memory: Memory | None = None
     on_log: Callable[[UnitLog], None] | None = None
+    store: ValueStore | None = None
+    supplied: Supplied | None = None
+    rate: Rate | None = None
 
     def advance(self, records: Iterable[RecordState]) -> list[RecordState]:
         """Run the stage on every waiting unit of *records* and return the records one stage further.
@@ -92,13 +111,26 @@ class StageRun:
             stage=self.stage.reference,
             record_key=task.record_key,
             unit_key=task.unit.key,
-            payload_json=task.unit.payload_json,
+            payload=task.unit.payload,
             params=params,
+            supplied=self.supplied,
             import_root=self.stage.import_root,
             timeout_s=self.policy.unit_timeout_s,
             budget=self.budget,
             max_in_flight=self.policy.max_workers,
+            store=self.store,
+            is_async=self.stage.is_async,
+            batch_size=self.policy.batch_size if self.stage.is_batch else None,
         )
+
+    @property
+    def most_at_once(self) -> int:
+        """How many units, or batches of them, the pool can run at once."""
+        batch_size = self.policy.batch_size if self.stage.is_batch else None
+        call = UnitCall(
+            self.stage.reference, "", "", "", b"", is_async=self.stage.is_async, batch_size=batch_size
+        )
+        return self.pool.places(call) // (batch_size or 1)
 
     def outcome(self, task: Task, reply: UnitReply) -> UnitOutcome:
         """Return what becomes of *task* if *reply* is its last."""
@@ -113,7 +145,7 @@ class StageRun:
         )
 
     def _task(self, record_key: str, unit: EncodedUnit) -> Task:
-        fingerprint = unit_fingerprint(self.stage.reference, unit.key, unit.payload_json, self.params_json)
+        fingerprint = unit_fingerprint(self.stage.reference, unit.key, unit.payload, self.params_json)
         return Task(record_key, unit, fingerprint)
 
     def _merge(self, record: RecordState, tasks: Iterator[Task]) -> RecordState:
@@ -142,9 +174,9 @@ class StageRun:
         if not outcome.succeeded or self.is_last:
             return [outcome]
         if outcome.fanout is not None:
-            children = [EncodedUnit(key, payload_json) for key, payload_json in outcome.fanout]
+            children = [EncodedUnit(key, payload) for key, payload in outcome.fanout]
         else:
-            children = [EncodedUnit(outcome.unit_key, outcome.result_json or "null")]
+            children = [EncodedUnit(outcome.unit_key, outcome.encoded or "null")]
         for child in children:
             if child.key in parent_of:
                 error = UnitError(
@@ -154,9 +186,19 @@ class StageRun:
                     "into them.",
                 )
                 self.tally.count(succeeded=False)
-                return [replace(outcome, status="failed", error=error, result_json=None, fanout=None)]
+                return [replace(outcome, status="failed", error=error, encoded=None, fanout=None)]
         parent_of.update((child.key, outcome.unit_key) for child in children)
         return children
+
+
+def _has_killed_runs(task: Task) -> UnitReply:
+    """Return the reply to a unit that is not tried again, because runs have died with it in work."""
+    task.attempts = task.died
+    message = (
+        f"it was in work in each of {task.died} runs that died, as a run does that is killed for its memory; it has "
+        "not been tried again in this run. Give it more memory or less work; the next run tries it again"
+    )
+    return UnitReply("crashed", 0.0, error=UnitError("RunDied", message))
 
 
 @dataclass(slots=True)
@@ -170,15 +212,17 @@ class _StageLoop:
     _news: "SimpleQueue[UnitLog | tuple[Task, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
     _in_pool: dict[int, "Future[UnitReply]"] = field(default_factory=dict)
     _stopped: bool = False
+    _places: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._waiting = UnitQueue(self.tasks, one_per_record=self.stage_run.policy.strategy == "sequential")
 
     def run(self) -> None:
-        """Return when every unit has its last reply, or `fail_fast` keeps the rest from being handed out."""
+        """Return when every unit has its last reply, or the rest is not to be handed out."""
         if not self.tasks:
             return
         params = pickle.dumps(dict(self.stage_run.params))
+        self._places = self.stage_run.pool.places(self.stage_run.call(self.tasks[0], params))
         try:
             while True:
                 self._hand_out(params)
@@ -195,15 +239,21 @@ class _StageLoop:
             self._take_back()
 
     def _hand_out(self, params: bytes) -> None:
-        now = time.monotonic()
+        now, memory = time.monotonic(), self.stage_run.memory
         while self._retries and self._retries[0][0] <= now:
             self._waiting.put_first(heapq.heappop(self._retries)[2])
-        while not self._stop() and len(self._in_pool) < self._window():
+        while not self._stop() and len(self._in_pool) < self._window:
             if (task := self._waiting.take()) is None:
                 return
+            if task.died >= max(_LEAST_DEATHS, self.stage_run.policy.max_attempts):
+                self._waiting.release(task)
+                self._end(task, _has_killed_runs(task))
+                continue
             task.attempts += 1
             on_log = self._news.put if self.stage_run.on_log else None
-            future = self.stage_run.pool.submit(self.stage_run.call(task, params), on_log)
+            call = self.stage_run.call(task, params)
+            on_begin = partial(memory.begin, self.stage_run, task) if memory and task.attempts == 1 else None
+            future = self.stage_run.pool.submit(call, on_log, self.stage_run.rate, on_begin)
             self._in_pool[id(task)] = future
             future.add_done_callback(partial(self._note, task))
             while future.done() and not self._news.empty():
@@ -214,10 +264,14 @@ class _StageLoop:
         self._news.put((task, done))
 
     def _stop(self) -> bool:
-        """Return whether `fail_fast` ends the hand-out; if so, end what has failed and take back the rest."""
+        """Return whether to hand out no more; if so, end what has failed and take back the rest.
+
+        That is with `fail_fast`, and where the stage cannot work for any unit.
+        """
+        policy, tally = self.stage_run.policy, self.stage_run.tally
         if not (
-            self.stage_run.policy.fail_fast
-            and self.stage_run.tally.out_of_reach(self.stage_run.policy.max_failed_ratio)
+            (policy.fail_fast and tally.out_of_reach(policy.max_failed_ratio))
+            or tally.works_in_vain(self.stage_run.stage.reference)
         ):
             return False
         self._stopped = True
@@ -237,12 +291,13 @@ class _StageLoop:
         if task.last is not None:
             self._end(task, task.last)
 
+    @property
     def _window(self) -> float:
         """How many units this step may have in the pool."""
         if self.stage_run.policy.strategy != "auto":
             return math.inf
-        # Two for each worker keep it busy while a reply travels; more would let one record hold up others.
-        return max(1, math.ceil(2 * self.stage_run.pool.workers / self.stage_run.tally.steps_in_progress))
+        # Two for each place keep it busy while a reply travels; more would let one record hold up others.
+        return max(1, math.ceil(2 * self._places / self.stage_run.tally.steps_in_progress))
 
     def _take_news(self) -> None:
         timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
@@ -269,18 +324,30 @@ class _StageLoop:
             message = f"Stage {self.stage_run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."
             error = UnitError("InvalidRecordError", message)
             reply = replace(reply, status="failed", fanout=None, error=error)
-        elif not reply.succeeded and not reply.final and task.attempts < self.stage_run.policy.max_attempts:
-            delay = min(self.stage_run.policy.retry_delay_s * 2 ** (task.attempts - 1), LONGEST_DELAY_S)
-            due = time.monotonic() + delay * random.uniform(0.5, 1.5)
+        elif (delay_s := self._delay_before_next(task, reply)) is not None:
             task.last = reply
-            heapq.heappush(self._retries, (due, id(task), task))
+            heapq.heappush(self._retries, (time.monotonic() + delay_s, id(task), task))
             return
         self._end(task, reply)
+
+    def _delay_before_next(self, task: Task, reply: UnitReply) -> float | None:
+        """Return the seconds until the next attempt of a unit, None if this was its last."""
+        if reply.again is not None and task.put_off < reply.again.most:
+            task.put_off += 1
+            task.attempts -= not reply.again.is_attempt
+            return min(reply.again.seconds, LONGEST_DELAY_S)
+        is_last = reply.succeeded or reply.final or reply.again is not None
+        if is_last or task.attempts >= self.stage_run.policy.max_attempts:
+            return None
+        return backoff_s(task.attempts, self.stage_run.policy.retry_delay_s, LONGEST_DELAY_S)
 
     def _end(self, task: Task, reply: UnitReply) -> None:
         """Note that *reply* is the last of a unit: also where `fail_fast` denies it another attempt."""
         task.outcome = self.stage_run.outcome(task, reply)
         if self.stage_run.memory is not None:
             self.stage_run.memory.remember(task, task.outcome)
+        in_vain = reply.error is not None and reply.error.type in NOT_OF_THE_UNIT
+        if reply.succeeded or in_vain:
+            self.stage_run.tally.note_work(self.stage_run.stage.reference, in_vain=in_vain)
         if self.stage_run.is_last or not reply.succeeded:
             self.stage_run.tally.count(succeeded=reply.succeeded)

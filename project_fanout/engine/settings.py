@@ -71,6 +71,10 @@ def _is_of(value: Any, annotation: Any) -> bool:
         return any(_is_of(value, kind) for kind in get_args(annotation))
     if get_origin(annotation) is Literal:
         return isinstance(value, str) and value in get_args(annotation)
+    if annotation is Any:
+        return True
+    if get_origin(annotation) is dict:
+        return isinstance(value, dict)
     if isinstance(value, bool):
         return annotation is bool
     return isinstance(value, (int, float) if annotation is float else annotation)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.typed_payloads import check_annotation, takes_a_batch
 
 _NEVER_REUSED = "__fanout_never_reused__"
 
@@ -36,6 +37,8 @@ class Stage:
         import_root: the folder from which its module can be imported, "" if that is not known. Dagster
             takes the folder of a code location off `sys.path` again once it is loaded.
         reusable: whether a later run may take its outcomes from the ledger; see `never_reused`.
+        is_async: whether it is a coroutine function, of which a worker runs many at once.
+        is_batch: whether it takes a list of units.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Stage:
     params: tuple[str, ...]
     import_root: str = ""
     reusable: bool = True
+    is_async: bool = False
+    is_batch: bool = False
 
 
 def describe_stage(function: object) -> Stage:
@@ -57,40 +62,61 @@ def describe_stage(function: object) -> Stage:
     )
     if not inspect.isfunction(function):
         raise FanoutDefinitionError(f"{function!r} is not a stage: it is not a function. {remedy}")
-    reference = f"{function.__module__}:{function.__qualname__}"
-    if function.__name__ == "<lambda>":
+    reference = importable_name(function, function, "a stage", remedy)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        kind = "an asynchronous generator" if inspect.isasyncgenfunction(function) else "a generator"
         raise FanoutDefinitionError(
-            f"A lambda from {function.__module__} is not a stage: it has no name. {remedy}"
+            f"{reference} is not a stage: it is {kind} function, so calling it gives no result. {remedy}"
         )
-    if "<locals>" in function.__qualname__:
-        raise FanoutDefinitionError(f"{reference} is not a stage: it is nested in a function. {remedy}")
-    if function.__module__ == "__main__":
-        raise FanoutDefinitionError(
-            f"{reference} is not a stage: a worker process cannot import the script itself. {remedy}"
-        )
-    if kind := _kind_without_result(function):
-        raise FanoutDefinitionError(
-            f"{reference} is not a stage: it is {kind}, so calling it gives no result. {remedy}"
-        )
-    try:
-        found = _find(function.__module__, function.__qualname__)
-    except ImportError as error:
-        raise FanoutDefinitionError(f"{reference} is not a stage: {error}. {remedy}") from error
-    if found is not function:
-        raise FanoutDefinitionError(
-            f"{reference} is not a stage: that name holds something else, so a worker process would "
-            f"call that. {remedy}"
-        )
+    check_annotation(function)
     return Stage(
         function.__name__,
         reference,
         _keyword_params(function, reference, remedy),
-        _import_root(function.__module__),
+        import_root_of(function.__module__),
         reusable=not getattr(function, _NEVER_REUSED, False),
+        is_async=inspect.iscoroutinefunction(function),
+        is_batch=takes_a_batch(function),
     )
 
 
-def _import_root(module: str) -> str:
+def importable_name(function: Callable[..., Any], named: object, what: str, remedy: str) -> str:
+    """Return the "package.module:function" by which a worker process finds *named*.
+
+    Args:
+        function: the function itself.
+        named: what its name stands for in its module, if a decorator has made something else of it.
+        what: what it is to be, for the message.
+        remedy: what to write instead.
+
+    Raises:
+        FanoutDefinitionError: a worker process would not find it; says why.
+    """
+    reference = f"{function.__module__}:{function.__qualname__}"
+    if function.__name__ == "<lambda>":
+        raise FanoutDefinitionError(
+            f"A lambda from {function.__module__} is not {what}: it has no name. {remedy}"
+        )
+    if "<locals>" in function.__qualname__:
+        raise FanoutDefinitionError(f"{reference} is not {what}: it is nested in a function. {remedy}")
+    if function.__module__ == "__main__":
+        raise FanoutDefinitionError(
+            f"{reference} is not {what}: a worker process cannot import the script itself. {remedy}"
+        )
+    try:
+        found = _find(function.__module__, function.__qualname__)
+    except ImportError as error:
+        raise FanoutDefinitionError(f"{reference} is not {what}: {error}. {remedy}") from error
+    if found is not named:
+        raise FanoutDefinitionError(
+            f"{reference} is not {what}: that name holds something else, so a worker process would "
+            f"call that. {remedy}"
+        )
+    return reference
+
+
+def import_root_of(module: str) -> str:
+    """Return the folder from which *module* can be imported, "" if that is not known."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:
         return ""
@@ -98,14 +124,6 @@ def _import_root(module: str) -> str:
     path = Path(file).absolute()
     depth = module.count(".") + (path.stem == "__init__")
     return str(path.parents[depth])
-
-
-def _kind_without_result(function: Callable[..., Any]) -> str:
-    if inspect.iscoroutinefunction(function):
-        return "a coroutine function"
-    if inspect.isasyncgenfunction(function):
-        return "an asynchronous generator function"
-    return "a generator function" if inspect.isgeneratorfunction(function) else ""
 
 
 def _find(module: str, qualname: str) -> object:

@@ -1,8 +1,13 @@
 """The running counts of one fan-out, shared by all its records in a process."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Where the first units of a stage all fail for a reason that has nothing to do with the unit, because what it returns
+# cannot travel or what it needs cannot be set up, the rest would run for nothing.
+_ENOUGH_IN_VAIN = 10
 
 
 class Tally:
@@ -13,11 +18,23 @@ class Tally:
         self._failed = 0
         self._total: int | None = None
         self._steps = 0
+        self._worked: Counter[str] = Counter()
+        self._in_vain: Counter[str] = Counter()
 
     def count(self, *, succeeded: bool) -> None:
         """Count one unit that has ended for good."""
         with self._lock:
             self._failed += not succeeded
+
+    def note_work(self, stage: str, *, in_vain: bool) -> None:
+        """Note whether *stage* has worked for a unit, or not at all."""
+        with self._lock:
+            (self._in_vain if in_vain else self._worked)[stage] += 1
+
+    def works_in_vain(self, stage: str) -> bool:
+        """Tell whether *stage* has not worked for the first units, ten of them, and for none since."""
+        with self._lock:
+            return not self._worked[stage] and self._in_vain[stage] >= _ENOUGH_IN_VAIN
 
     def expect(self, total: int) -> None:
         """Say how many units there are in all, once that is known."""

@@ -16,6 +16,8 @@ class Task:
         unit: the unit.
         fingerprint: names stage, key, payload and params: what makes it the same unit in another run.
         attempts: how often it has been started.
+        put_off: how often it has asked to be tried again later, which counts as no attempt.
+        died: in how many earlier runs it was in work when they died.
         last: what these came to, if that was not a success and another one is due.
         outcome: how it ended; None while it has not.
         reused: whether that was in an earlier run.
@@ -25,6 +27,8 @@ class Task:
     unit: EncodedUnit
     fingerprint: str
     attempts: int = 0
+    put_off: int = 0
+    died: int = 0
     last: UnitReply | None = None
     outcome: UnitOutcome | None = None
     reused: bool = False

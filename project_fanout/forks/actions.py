@@ -79,7 +79,7 @@ class Actions:
     Args:
         actions: `Action`s; a plain stage function is the action of one stage that is named like it.
         defaults: values that replace the defaults of inputs, in every action that has them.
-        supplied: keyword-only parameters of stages that are not inputs: resources fill them.
+        supplied: what fills keyword-only parameters of stages, which so are no inputs, by their names.
 
     Raises:
         FanoutDefinitionError: two actions have the same name and version, a stage or default is not
@@ -88,23 +88,18 @@ class Actions:
 
     actions: Iterable[Action | Callable[..., Any]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    supplied: frozenset[str] = frozenset()
-    _registered: dict[str, dict[int, RegisteredAction]] = field(default_factory=dict, init=False)
+    supplied: Mapping[str, Any] = field(default_factory=dict)
+    _registered: dict[tuple[str, int], RegisteredAction] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        for each in self.actions:
-            self._register(each if isinstance(each, Action) else _single(each))
+        for action in self.actions:
+            self._register(action if isinstance(action, Action) else _single(action))
         self.check_inputs(self.defaults, "params sets")
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The stages of all actions."""
-        return tuple(
-            stage
-            for versions in self._registered.values()
-            for registered in versions.values()
-            for stage in registered.stages
-        )
+        return tuple(stage for registered in self._registered.values() for stage in registered.stages)
 
     def find(self, name: str, version: int | None = None) -> RegisteredAction:
         """Return the action *name* in *version*, by default the highest.
@@ -112,15 +107,15 @@ class Actions:
         Raises:
             UnknownActionError: there is none; says which there are.
         """
-        versions = self._registered.get(name)
-        if versions is None:
-            known = ", ".join(map(repr, self._registered)) or "none"
+        versions = sorted(version for known, version in self._registered if known == name)
+        if not versions:
+            known = ", ".join(map(repr, dict.fromkeys(name for name, _ in self._registered))) or "none"
             raise UnknownActionError(f"{name!r} is not registered, accepted: {known}")
-        found = versions.get(max(versions) if version is None else version)
-        if found is None:
-            known = ", ".join(map(str, sorted(versions)))
-            raise UnknownActionError(f"{name!r} has no version {version}, accepted: {known}")
-        return found
+        if version is not None and version not in versions:
+            raise UnknownActionError(
+                f"{name!r} has no version {version}, accepted: {', '.join(map(str, versions))}"
+            )
+        return self._registered[name, version or versions[-1]]
 
     def check_inputs(self, names: Iterable[str], what: str) -> None:
         """Refuse *names* that are inputs of no action.
@@ -128,14 +123,13 @@ class Actions:
         Raises:
             FanoutDefinitionError: begins with *what*, names those and the inputs that there are.
         """
-        known = self._inputs()
+        known = {param.name for registered in self._registered.values() for param in registered.params}
         if unknown := [name for name in names if name not in known]:
             accepted = ", ".join(sorted(known)) or "none, no action has an input"
             raise FanoutDefinitionError(f"{what} {', '.join(map(repr, unknown))}, accepted: {accepted}.")
 
     def _register(self, action: Action) -> None:
-        versions = self._registered.setdefault(action.name, {})
-        if action.version in versions:
+        if (action.name, action.version) in self._registered:
             raise FanoutDefinitionError(f"There are two actions {action}: give one another name or version.")
         try:
             stages = tuple(describe_stage(stage) for stage in action.stages)
@@ -144,15 +138,7 @@ class Actions:
             params = Params(None, action.stages, defaults, supplied=self.supplied)
         except FanoutDefinitionError as error:
             raise FanoutDefinitionError(f"Action {action}: {error}") from error.__cause__
-        versions[action.version] = RegisteredAction(action, stages, params)
-
-    def _inputs(self) -> set[str]:
-        return {
-            param.name
-            for versions in self._registered.values()
-            for registered in versions.values()
-            for param in registered.params
-        }
+        self._registered[action.name, action.version] = RegisteredAction(action, stages, params)
 
 
 def _single(stage: Callable[..., Any]) -> Action:

@@ -1,5 +1,6 @@
 """`build_fork_asset`: a graph-backed asset that forks into tasks known at run time, and joins them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -73,12 +74,12 @@ class ForkOps(FanoutOps):
         """Return the join, a dict from `taskReferenceName` to `JoinedTask`, with a table of all tasks."""
         tasks = {record.record_key: _joined(record) for record in records}
         joined = {record.record_key for record in records if _branch(record).joined}
-        statuses = pd.Series([task["status"] for task in tasks.values()], dtype="object")
+        statuses = Counter(task["status"] for task in tasks.values())
         return dg.MaterializeResult(
             value={reference: task for reference, task in tasks.items() if reference in joined},
             metadata={
                 "tasks": _table(tasks, joined),
-                **{str(status): int(count) for status, count in statuses.value_counts().items()},
+                **dict(statuses.most_common()),
             },
         )
 
@@ -115,7 +116,7 @@ def build_fork_asset(
     def make(declared: Declared) -> ForkOps:
         upstream = upstream_of(tasks, declared)
         check_policy(declared.policy)
-        registry, own = _read_params(actions, tasks, declared.params, frozenset(declared.resources))
+        registry, own = _read_params(actions, tasks, declared.params, declared.supplied)
         return ForkOps(
             declared=declared,
             records=tasks,
@@ -137,7 +138,7 @@ def _read_params(
     actions: Iterable[Action | Callable[..., Any]],
     tasks: Callable[..., Any],
     params: Mapping[str, Any],
-    supplied: frozenset[str],
+    supplied: Mapping[str, Any],
 ) -> tuple[Actions, Params]:
     """Return the registry, and the params of *tasks*, each with those of *params* that concern it."""
     reserved = frozenset({PARTITION_KEY})

@@ -30,25 +30,18 @@ def as_given(
     ] = None,
     dynamicTasksInput: Annotated[Any, "Their inputs: a map from taskReferenceName to {input: value}."] = None,
     forkTaskName: Annotated[
-        Any, "Instead: the name of one task, to be run for each of forkTaskInputs."
+        Any, "Alternatively, the name of one task, to be run for each of forkTaskInputs."
     ] = None,
-    forkTaskType: Annotated[Any, "Its type."] = None,
-    forkTaskWorkflow: Annotated[Any, "Or the name of one workflow."] = None,
-    forkTaskWorkflowVersion: Annotated[Any, "Its version, by default the highest."] = None,
+    forkTaskType: Annotated[
+        Any, "Type of that task: SIMPLE or CUSTOM, or SUB_WORKFLOW for a workflow."
+    ] = None,
+    forkTaskWorkflow: Annotated[Any, "Or the name of one workflow, to be run likewise."] = None,
+    forkTaskWorkflowVersion: Annotated[Any, "Version of that workflow; by default the highest."] = None,
     forkTaskInputs: Annotated[Any, "A list of {input: value}, one for each task."] = None,
-    joinOn: Annotated[Any, "The taskReferenceNames whose results the asset holds, by default all."] = None,
+    joinOn: Annotated[Any, "taskReferenceNames of the tasks to join; by default all."] = None,
 ) -> dict[str, Any]:
     """Fork into the tasks that the run config gives."""
-    return {
-        "dynamicTasks": dynamicTasks,
-        "dynamicTasksInput": dynamicTasksInput,
-        "forkTaskName": forkTaskName,
-        "forkTaskType": forkTaskType,
-        "forkTaskWorkflow": forkTaskWorkflow,
-        "forkTaskWorkflowVersion": forkTaskWorkflowVersion,
-        "forkTaskInputs": forkTaskInputs,
-        "joinOn": joinOn,
-    }
+    return dict(locals())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +64,7 @@ class ForkRunConfig(RunConfig):
                 dict,
                 is_required=False,
                 default_value={},
-                description="Inputs for every task that has them and is not given them.",
+                description="Inputs shared by all tasks that take them and do not set them.",
             ),
             POLICY: self.policy_field(leave_out=_NOT_FOR_FORKS),
         }

@@ -2,14 +2,14 @@
 
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
 
 from annotated_types import Ge, Le, MinLen
 from PIL import Image
 
+from project_fanout.common import replace_file
 from project_fanout.engine.model import Unit
 from project_fanout.forks.fetching import RemoteFiles, fetch
 from project_fanout.forks.files import local_path, opened_locally
@@ -17,7 +17,6 @@ from project_fanout.images import pixels
 from project_fanout.images.encoding import Encoding, check_encoding, encoded
 from project_fanout.images.names import safe_name
 from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, PictureError, load_reduced, loaded, opened
-from project_fanout.images.renditions import replace_file
 from project_fanout.images.settings import DEFAULT_QUALITY, MAX_SIDE, OutputDir
 
 DEFAULT_OUTPUT_DIR = "output/forks"
@@ -85,11 +84,13 @@ def fetch_picture(
     # A name of its own, because two runs may do the same task at once.
     work = _root(output_dir) / ".work" / f"{safe_name(unit.key)}.{secrets.token_hex(4)}"
     work.mkdir(parents=True)
-    with _removed_on_error(work):
+    with ExitStack() as on_error:
+        on_error.callback(shutil.rmtree, work, ignore_errors=True)
         if source is None:
             source = work / "source"
             fetch(fileLocation, remote_files, source)
         with opened(source, DEFAULT_MAX_PIXELS) as image:
+            on_error.pop_all()
             return {"source": str(source), "work": str(work), "width": image.width, "height": image.height}
 
 
@@ -182,12 +183,3 @@ def _made(path: Path) -> MadePicture:
             height=image.height,
             bytes=path.stat().st_size,
         )
-
-
-@contextmanager
-def _removed_on_error(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from project_fanout.engine.errors import FanoutError, InvalidParamsError, InvalidRecordError
 from project_fanout.engine.model import Record, Unit, checked_key
@@ -12,6 +13,7 @@ from project_fanout.engine.plan import Plan, PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
+from project_fanout.forks.validation import usable_part
 
 #: Most tasks of a request's first job: each is a step, and Dagster keeps several events of every step.
 MOST_TASKS = 100_000
@@ -23,6 +25,28 @@ _ACCEPTED = "accepted: range(first, last) with both included, {foreach: [item, .
 
 class InvalidRequestError(FanoutError):
     """A job request cannot be started; names everything that is wrong with it."""
+
+
+def _in_list(names: Any) -> Any:
+    return [names] if isinstance(names, str) else names
+
+
+def _from_text(payload: Any) -> Any:
+    try:
+        return _mapping(payload) if isinstance(payload, str) else payload
+    except InvalidRequestError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+class JobRequest(BaseModel):
+    """A job request as it is given; see `read_request`."""
+
+    model_config = ConfigDict(extra="forbid")
+    action: Annotated[list[str], BeforeValidator(_in_list)] = []
+    payload: Annotated[dict[str, Any], BeforeValidator(_from_text)] = {}
+    fanout: Any = None
+    next_actions: list[str] = []
+    action_chain: list[str] = []
 
 
 def read_text(text: str) -> dict[str, Any]:
@@ -63,10 +87,14 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
     """
     given = {name: value for name, value in request.items() if value is not None}
     problems: list[str] = []
-    names = _chain(given, problems)
-    payload = _payload(given.get("payload", {}), problems)
-    items = _items(given["fanout"], policy, problems) if "fanout" in given else [None]
-    stages = _stages(names, payload, actions, problems)
+    read = usable_part(JobRequest, given, problems)
+    if "action_chain" in given and ("action" in given or "next_actions" in given):
+        problems.append("action_chain is given beside action or next_actions: it stands for both")
+    if "next_actions" in given and "action" not in given:
+        problems.append("next_actions is given without action: name the first action, or give action_chain")
+    names = read.action_chain or [*read.action, *read.next_actions]
+    items = [None] if read.fanout is None else _items(read.fanout, policy, problems)
+    stages = _stages(names, read.payload, actions, problems)
     if given and not names and not problems:
         problems.append("action is missing: name one, or give action_chain")
     if problems:
@@ -75,38 +103,6 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
         return iter(())
     plan = Plan(tuple(stages), policy)
     return (Record(f"task_{key}", [Unit(key, item)], plan) for key, item in _keyed(items))
-
-
-def _chain(given: Mapping[str, Any], problems: list[str]) -> list[str]:
-    chain = given.get("action_chain")
-    if chain is not None and ("action" in given or "next_actions" in given):
-        problems.append("action_chain is given beside action or next_actions: it stands for both")
-    if "next_actions" in given and "action" not in given:
-        problems.append("next_actions is given without action: name the first action, or give action_chain")
-    if chain is None:
-        first, following = given.get("action", []), given.get("next_actions", [])
-        first = first if isinstance(first, (list, tuple)) else [first]
-        chain = [*first, *following] if isinstance(following, (list, tuple)) else following
-    if (
-        isinstance(chain, str)
-        or not isinstance(chain, Sequence)
-        or not all(isinstance(each, str) for each in chain)
-    ):
-        problems.append(f"the actions are {chain!r}, accepted: a list of names of actions")
-        return []
-    return list(chain)
-
-
-def _payload(payload: Any, problems: list[str]) -> Mapping[str, Any]:
-    try:
-        payload = _mapping(payload) if isinstance(payload, str) else payload
-    except InvalidRequestError as error:
-        problems.append(str(error).rstrip("."))
-        return {}
-    if isinstance(payload, Mapping) and all(isinstance(name, str) for name in payload):
-        return payload
-    problems.append(f"payload is {payload!r}, accepted: a map from names of inputs to values")
-    return {}
 
 
 def _items(fanout: Any, policy: FanoutPolicy, problems: list[str]) -> Sequence[Any]:
@@ -175,17 +171,17 @@ def _stages(
             found.append(actions.find(name))
         except UnknownActionError as error:
             problems.append(f"action {error}")
-    inputs = {param.name for each in found for param in each.params}
+    inputs = {param.name for action in found for param in action.params}
     if len(found) == len(names) and (unknown := [name for name in payload if name not in inputs]):
         accepted = ", ".join(sorted(inputs)) or "none"
         problems.append(f"payload has {', '.join(map(repr, unknown))}, accepted by these actions: {accepted}")
     stages: list[PlannedStage] = []
-    for each in found:
-        own = {param.name for param in each.params}
+    for action in found:
+        own = {param.name for param in action.params}
         try:
-            stages += each.plan({name: value for name, value in payload.items() if name in own})
+            stages += action.plan({name: value for name, value in payload.items() if name in own})
         except InvalidParamsError as error:
-            problems.append(f"payload for {each.action.name}: {str(error).rstrip('.')}")
+            problems.append(f"payload for {action.action.name}: {str(error).rstrip('.')}")
     return stages
 
 

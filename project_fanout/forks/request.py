@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from project_fanout.engine.errors import (
     FanoutDefinitionError,
@@ -17,18 +17,10 @@ from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
 from project_fanout.forks.join import Branch
+from project_fanout.forks.validation import problems_of, usable_part
 
-#: A fork of tasks that may differ from each other.
-DIFFERING_FIELDS = ("dynamicTasks", "dynamicTasksInput")
-#: A fork of one task or workflow over a list of inputs.
-SAME_TASK_FIELDS = (
-    "forkTaskName",
-    "forkTaskType",
-    "forkTaskWorkflow",
-    "forkTaskWorkflowVersion",
-    "forkTaskInputs",
-)
-REQUEST_FIELDS = (*DIFFERING_FIELDS, *SAME_TASK_FIELDS, "joinOn")
+if TYPE_CHECKING:
+    from typing_extensions import Self  # in typing only since Python 3.11
 
 
 class InvalidForkError(FanoutError):
@@ -56,6 +48,30 @@ class ForkTask(BaseModel):
     retryCount: int | None = Field(default=None, ge=0, le=99)
     timeoutSeconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     description: str | None = None
+
+    @model_validator(mode="after")
+    def _name_one_action(self) -> "Self":
+        if self.type == "SUB_WORKFLOW" and self.subWorkflowParam is None:
+            raise ValueError("subWorkflowParam is missing, and type is SUB_WORKFLOW")
+        if self.type != "SUB_WORKFLOW" and self.subWorkflowParam is not None:
+            raise ValueError("subWorkflowParam is given, so type has to be SUB_WORKFLOW")
+        if self.type != "SUB_WORKFLOW" and self.name is None:
+            raise ValueError("name is missing")
+        return self
+
+
+class ForkRequest(BaseModel):
+    """A fork of `dynamicTasks`, which may differ, or of one task or workflow over `forkTaskInputs`."""
+
+    model_config = ConfigDict(extra="forbid")
+    dynamicTasks: list[Any] = []
+    dynamicTasksInput: dict[str, Any] = {}
+    forkTaskName: str = Field(default="", min_length=1)
+    forkTaskType: Literal["SIMPLE", "CUSTOM", "SUB_WORKFLOW"] | None = None
+    forkTaskWorkflow: str = Field(default="", min_length=1)
+    forkTaskWorkflowVersion: int | None = Field(default=None, ge=1)
+    forkTaskInputs: list[Any] = []
+    joinOn: list[str] = []
 
 
 def read_fork(
@@ -101,80 +117,71 @@ class _Reading:
     shared: Mapping[str, Any]
     problems: list[str] = field(default_factory=list)
 
-    def records(self, request: Mapping[str, Any]) -> tuple[Record, ...]:
+    def records(self, given: Mapping[str, Any]) -> tuple[Record, ...]:
         """Return the records of those tasks that have no problem."""
-        self.problems += [
-            f"{key} is not supported here, accepted: {', '.join(REQUEST_FIELDS)}"
-            for key in request
-            if key not in REQUEST_FIELDS
-        ]
         try:
             self.actions.check_inputs(self.shared, "params sets")
         except FanoutDefinitionError as error:
             self.problems.append(str(error).removesuffix("."))
-        same = [key for key in SAME_TASK_FIELDS if key in request]
-        differing = [key for key in DIFFERING_FIELDS if request.get(key)]
+        request = usable_part(ForkRequest, given, self.problems)
+        same = [key for key in ForkRequest.model_fields if key in given and key.startswith("forkTask")]
+        differing = [key for key in ("dynamicTasks", "dynamicTasksInput") if given.get(key)]
         if same and differing:
             self.problems.append(
                 f"{', '.join(differing)} and {', '.join(same)} exclude each other: give tasks that differ, "
                 "or one task for a list of inputs"
             )
             return ()
-        documents, inputs = self._same_task(request) if same else self._differing_tasks(request)
+        if same:
+            self._check_same_task(request, given)
+            documents, inputs = self._same_task(request)
+        else:
+            documents, inputs = request.dynamicTasks, request.dynamicTasksInput
+        references = frozenset(filter(None, map(_reference, documents)))
         tasks = self._tasks(documents)
         self._check_references(tasks)
-        self._check_inputs_known(documents, inputs)
-        joined = self._join_on(request.get("joinOn"), documents)
+        self.problems += [
+            f"dynamicTasksInput has inputs for {reference!r}, and no task has that taskReferenceName"
+            for reference in inputs
+            if reference not in references
+        ]
+        self.problems += [
+            f"joinOn names {reference!r}, and no task has that taskReferenceName"
+            for reference in request.joinOn
+            if reference not in references
+        ]
+        joined = frozenset(request.joinOn) or references
         found = [self._record(where, task, inputs, joined) for where, task in tasks]
         return tuple(record for record in found if record is not None)
 
-    def _differing_tasks(self, request: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        documents = request.get("dynamicTasks", [])
-        if not isinstance(documents, (list, tuple)):
-            self.problems.append(f"dynamicTasks is {documents!r}, accepted: a list of tasks")
-            documents = []
-        inputs = request.get("dynamicTasksInput", {})
-        if not isinstance(inputs, Mapping):
-            self.problems.append(
-                f"dynamicTasksInput is {inputs!r}, accepted: a map from taskReferenceName to inputs"
-            )
-            inputs = {}
-        return documents, inputs
-
-    def _same_task(self, request: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        """Return the tasks that a list of inputs stands for, with the references of Conductor."""
-        inputs = request.get("forkTaskInputs")
-        if not isinstance(inputs, (list, tuple)):
-            self.problems.append(f"forkTaskInputs is {inputs!r}, accepted: a list of inputs, one per task")
-            inputs = []
-        task = self._forked_task(request)
-        if task is None:
-            return [], {}
-        # As in Conductor, a worker task is called by its name and a workflow by the fork that starts it.
-        stem = request.get("forkTaskName") or self.name
-        references = [f"_{stem}_{index}" for index in range(len(inputs))]
-        return [{**task, "taskReferenceName": reference} for reference in references], {
-            reference: each if isinstance(each, Mapping) else {"input": each}
-            for reference, each in zip(references, inputs, strict=True)
-        }
-
-    def _forked_task(self, request: Mapping[str, Any]) -> dict[str, Any] | None:
-        workflow, kind = request.get("forkTaskWorkflow"), request.get("forkTaskType")
-        if workflow is not None:
-            if kind not in (None, "SUB_WORKFLOW"):
-                self.problems.append(
-                    f"forkTaskType is {kind!r}, accepted with forkTaskWorkflow: SUB_WORKFLOW"
-                )
-            parameters = {"name": workflow, "version": request.get("forkTaskWorkflowVersion")}
-            return {"type": "SUB_WORKFLOW", "subWorkflowParam": parameters}
-        if "forkTaskWorkflowVersion" in request:
+    def _check_same_task(self, request: ForkRequest, given: Mapping[str, Any]) -> None:
+        if "forkTaskInputs" not in given:
+            self.problems.append("forkTaskInputs is missing, accepted: a list of inputs, one per task")
+        of, kinds = "forkTaskName", ["SIMPLE", "CUSTOM"]
+        if "forkTaskWorkflow" in given:
+            of, kinds = "forkTaskWorkflow", ["SUB_WORKFLOW"]
+        elif "forkTaskWorkflowVersion" in given:
             self.problems.append("forkTaskWorkflowVersion is given without forkTaskWorkflow")
-        if kind not in (None, "SIMPLE", "CUSTOM"):
-            self.problems.append(f"forkTaskType is {kind!r}, accepted with forkTaskName: SIMPLE")
-        if "forkTaskName" not in request:
+        if request.forkTaskType not in (None, *kinds):
+            self.problems.append(f"forkTaskType is {request.forkTaskType!r}, accepted with {of}: {kinds[0]}")
+        if of not in given:
             self.problems.append("forkTaskName is missing: give it or forkTaskWorkflow")
-            return None
-        return {"name": request["forkTaskName"]}
+
+    def _same_task(self, request: ForkRequest) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the tasks that a list of inputs stands for, with the references of Conductor."""
+        task: dict[str, Any] = {"name": request.forkTaskName}
+        if request.forkTaskWorkflow:
+            workflow = {"name": request.forkTaskWorkflow, "version": request.forkTaskWorkflowVersion}
+            task = {"type": "SUB_WORKFLOW", "subWorkflowParam": workflow}
+        elif not request.forkTaskName:
+            return [], {}  # which is a problem already
+        # As in Conductor, a worker task is called by its name and a workflow by the fork that starts it.
+        stem = request.forkTaskName or self.name
+        inputs = {
+            f"_{stem}_{index}": given if isinstance(given, Mapping) else {"input": given}
+            for index, given in enumerate(request.forkTaskInputs)
+        }
+        return [{**task, "taskReferenceName": reference} for reference in inputs], inputs
 
     def _tasks(self, documents: Sequence[Any]) -> list[tuple[str, ForkTask]]:
         """Return those of *documents* that are tasks, each with where it stands, for messages."""
@@ -186,7 +193,7 @@ class _Reading:
             try:
                 tasks.append((where, ForkTask.model_validate(document)))
             except ValidationError as error:
-                self.problems += [f"{where}: {_problem(each)}" for each in error.errors(include_url=False)]
+                self.problems += [f"{where}: {problem}" for problem in problems_of(error, ForkTask)]
         return tasks
 
     def _check_references(self, tasks: Sequence[tuple[str, ForkTask]]) -> None:
@@ -198,29 +205,6 @@ class _Reading:
             for reference, found in places.items()
             if len(found) > 1
         ]
-
-    def _check_inputs_known(self, documents: Sequence[Any], inputs: Mapping[str, Any]) -> None:
-        known = set(map(_reference, documents))
-        self.problems += [
-            f"dynamicTasksInput has inputs for {reference!r}, and no task has that taskReferenceName"
-            for reference in inputs
-            if reference not in known
-        ]
-
-    def _join_on(self, join_on: Any, documents: Sequence[Any]) -> frozenset[str]:
-        """Return the references that are joined: all of them where `joinOn` is left out or empty."""
-        known = frozenset(filter(None, map(_reference, documents)))
-        if join_on is None or join_on == []:
-            return known
-        if not isinstance(join_on, (list, tuple)) or not all(isinstance(each, str) for each in join_on):
-            self.problems.append(f"joinOn is {join_on!r}, accepted: a list of taskReferenceName")
-            return known
-        self.problems += [
-            f"joinOn names {each!r}, and no task has that taskReferenceName"
-            for each in join_on
-            if each not in known
-        ]
-        return frozenset(join_on)
 
     def _record(
         self, where: str, task: ForkTask, all_inputs: Mapping[str, Any], joined: frozenset[str]
@@ -251,19 +235,11 @@ class _Reading:
         One of a single stage is Conductor's worker task and a chain of stages is its workflow, but
         either can be started in either way.
         """
-        if task.type == "SUB_WORKFLOW":
-            if task.subWorkflowParam is None:
-                self.problems.append(f"{where}: subWorkflowParam is missing, and type is SUB_WORKFLOW")
-                return None
-            kind, name, version = "workflow", task.subWorkflowParam.name, task.subWorkflowParam.version
-        elif task.subWorkflowParam is not None:
-            self.problems.append(f"{where}: subWorkflowParam is given, so type has to be SUB_WORKFLOW")
-            return None
-        elif task.name is None:
-            self.problems.append(f"{where}: name is missing")
-            return None
+        workflow = task.subWorkflowParam
+        if workflow is not None:
+            kind, name, version = "workflow", workflow.name, workflow.version
         else:
-            kind, name, version = "task", task.name, None
+            kind, name, version = "task", task.name or "", None
         try:
             return self.actions.find(name, version)
         except UnknownActionError as error:
@@ -298,15 +274,3 @@ def _reference(document: object) -> str | None:
     """Return the reference of what may be a task, None if it has none."""
     found = document.get("taskReferenceName") if isinstance(document, Mapping) else None
     return found if isinstance(found, str) and found else None
-
-
-def _problem(error: Any) -> str:
-    """Return one of pydantic's findings as text, e.g. "retryCount is 'x': Input should be ..."."""
-    field_name = ".".join(map(str, error["loc"]))
-    if not field_name:
-        return f"is {error['input']!r}, accepted: a task, which is a map"
-    if error["type"] == "missing":
-        return f"{field_name} is missing"
-    if error["type"] == "extra_forbidden":
-        return f"{field_name} is not supported here, accepted: {', '.join(ForkTask.model_fields)}"
-    return f"{field_name} is {error['input']!r}: {error['msg']}"

@@ -25,32 +25,25 @@ _POLICY = "policy"
 def as_requested(
     *,
     action: Annotated[
-        Any, "Name of the action that each task of the first job runs, or a list of names as action_chain."
+        Any, "Action that each task of the first job runs; or a list of names, as in action_chain."
     ] = None,
     payload: Annotated[Any, "Inputs of the actions: a map from name to value."] = None,
     fanout: Annotated[
-        Any, "What the first job has a task for: range(first, last), both included, or {foreach: [...]}."
+        Any, "What the first job fans out over: range(first, last), both included, or {foreach: [...]}."
     ] = None,
     next_actions: Annotated[Any, "Names of the actions whose jobs follow, in order."] = None,
     action_chain: Annotated[Any, "Instead of action and next_actions: all names in order."] = None,
-    request: Annotated[str | None, "Instead of all these: the request as text, a line for each."] = None,
+    request: Annotated[
+        str | None, "Alternatively, the whole request as text, one `field: value` a line."
+    ] = None,
 ) -> dict[str, Any]:
     """Run the job request that the run config gives."""
-    fields = {
-        "action": action,
-        "payload": payload,
-        "fanout": fanout,
-        "next_actions": next_actions,
-        "action_chain": action_chain,
-    }
+    fields = {name: value for name, value in locals().items() if name != "request"}
     if request is None:
         return fields
     if given := [name for name, value in fields.items() if value is not None]:
         raise InvalidRequestError(f"request is given beside {', '.join(given)}: it stands for all of them.")
-    read = read_text(request)
-    if unknown := [name for name in read if name not in fields]:
-        raise InvalidRequestError(f"request has {', '.join(unknown)}, accepted: {', '.join(fields)}.")
-    return read
+    return read_text(request)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +117,7 @@ def build_request_asset(
     """
 
     def make(declared: Declared) -> RequestOps:
-        registry = Actions(tuple(actions), declared.params, frozenset(declared.resources))
+        registry = Actions(tuple(actions), declared.params, declared.supplied)
         return RequestOps(
             declared=declared,
             records=as_requested,

@@ -1,14 +1,13 @@
 """Print what the last run of the images job made: `python -m project_fanout.images`."""
 
-import argparse
-import sys
 from pathlib import Path
 
+import click
 import duckdb
 
 from project_fanout.images.page import PAGE_NAME, page_folder, readable_size
 from project_fanout.images.tables import saving_by_format
-from project_fanout.images.warehouse import DATABASE_VARIABLE, database_path
+from project_fanout.images.warehouse import DATABASE_VARIABLE, DEFAULT_DATABASE, database_path
 
 
 def summary(database: Path) -> str:
@@ -43,29 +42,25 @@ def summary(database: Path) -> str:
     return "\n".join([*lines, f"tables       {database}: image_catalog, web_renditions, renditions_report"])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Print the summary; return 1 when there is none yet, or it cannot be read now."""
-    parser = argparse.ArgumentParser(prog="python -m project_fanout.images", description=__doc__)
-    parser.add_argument(
-        "--database", default=database_path(), help=f"DuckDB file (${DATABASE_VARIABLE}, or %(default)s)"
-    )
-    database = Path(parser.parse_args(arguments).database).expanduser().absolute()
+@click.command()
+@click.option(
+    "--database",
+    default=database_path,
+    help=f"DuckDB file. Default: ${DATABASE_VARIABLE}, or {DEFAULT_DATABASE}.",
+)
+def main(database: str) -> None:
+    """Print what the last run of the images job made."""
+    file = Path(database).expanduser().absolute()
     try:
-        print(summary(database))
+        click.echo(summary(file))
     except (FileNotFoundError, duckdb.CatalogException) as error:
-        print(f"There is nothing to sum up: {error}. Materialise images_job first.", file=sys.stderr)
-        return 1
+        raise click.ClickException(f"Nothing to report yet: {error}. Materialise images_job first.") from None
     except duckdb.IOException as error:
+        reason = f"cannot be read: {error}"
         if "Could not set lock" in str(error):
-            print(
-                f"{database} is in use, by a run or another program: try again once it has ended.",
-                file=sys.stderr,
-            )
-        else:
-            print(f"{database} cannot be read: {error}", file=sys.stderr)
-        return 1
-    return 0
+            reason = "is in use, by a run or another program: try again once it has ended."
+        raise click.ClickException(f"{file} {reason}") from None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(prog_name="python -m project_fanout.images")

@@ -6,12 +6,13 @@ import dagster as dg
 import pandas as pd
 from pydantic import Field
 
+from project_fanout.common import replace_file
 from project_fanout.images import tables
 from project_fanout.images.catalog import find_pictures
 from project_fanout.images.page import PAGE_NAME, page_folder, page_html
 from project_fanout.images.photographs import read_photographs
 from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, HIGHEST_MAX_PIXELS
-from project_fanout.images.renditions import render, replace_file
+from project_fanout.images.renditions import render
 from project_fanout.orchestration import build_fanout_asset
 from project_fanout.orchestration.markdown_table import markdown_table
 

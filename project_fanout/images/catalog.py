@@ -1,14 +1,13 @@
 """Find the picture files in a folder and say which of them can be rendered."""
 
 import os
-import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path, PurePath
 
-from project_fanout.engine.policy import available_cpus
+from project_fanout.engine.container import available_cpus
 from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, PictureError, PictureFile, inspect
 
 #: Names of pictures that are read.
@@ -101,20 +100,13 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str 
         path = Path(entry.path)
         if entry.name.startswith("."):
             continue
-        if _is_folder(path):
+        if os.path.isdir(path):
             if path.suffix.lower() in READ_SUFFIXES | UNREAD_SUFFIXES:
                 yield path, "not a file but a folder, which is not searched: rename it if it holds pictures"
             else:
                 yield from _walk(path, seen)
         else:
             yield path, None
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:
-        return False
 
 
 def _key(path: PurePath) -> str:
@@ -139,15 +131,9 @@ def _problem_of_name(path: Path, key: str) -> str | None:
 
 def _check_folder(source: Path, given: object) -> None:
     try:
-        if stat.S_ISDIR(source.stat().st_mode):
-            os.scandir(source).close()
-            return
-        problem = "is not a folder"
-    except FileNotFoundError:
-        problem = "does not exist"
+        os.scandir(source).close()
     except OSError as error:
-        problem = f"cannot be listed: {error.strerror}"
-    raise PictureError(
-        f"source_dir is {str(given)!r}: {source} {problem}. Give the folder that holds the photographs, "
-        "or leave source_dir out for the five that are shipped."
-    )
+        raise PictureError(
+            f"source_dir is {str(given)!r}: {source} cannot be listed: {error.strerror}. Give the folder that holds "
+            "the photographs, or leave source_dir out for the five that are shipped."
+        ) from None

@@ -1,8 +1,8 @@
 """The page that shows every photograph with the renditions that were made of it."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
 import pandas as pd
@@ -11,38 +11,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from project_fanout.images.settings import FORMATS, Format
 
 PAGE_NAME = "index.html"
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The renditions of one photograph in one format, as `<source>` or `<img>` want them."""
-
-    type: str
-    srcset: str
-    widest: str
-    width: int
-    height: int
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Photo:
-    """One photograph: its sources, the one to prefer first, and the `<img>` that every browser knows."""
-
-    title: str
-    file: str
-    original_bytes: int
-    sources: list[Source]
-    fallback: Source
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A rendition that is missing on the page."""
-
-    file: str
-    rendition: str
-    error: str
 
 
 def page_folder(web_renditions: pd.DataFrame) -> Path | None:
@@ -59,10 +27,7 @@ def page_html(image_catalog: pd.DataFrame, web_renditions: pd.DataFrame, folder:
         _photo(str(file), int(sizes[file]), group, folder)
         for file, group in made.groupby("record_key", sort=False)
     ]
-    failures = [
-        Failure(row["record_key"], row["unit_key"], row["error"])
-        for row in web_renditions[web_renditions["status"] != "succeeded"].to_dict("records")
-    ]
+    failures = web_renditions[web_renditions["status"] != "succeeded"].to_dict("records")
     environment = Environment(
         loader=PackageLoader("project_fanout.images"),
         autoescape=True,
@@ -85,26 +50,20 @@ def readable_size(number: float) -> str:
     return f"{number:.0f} {unit}" if unit == "B" or abs(number) >= 100 else f"{number:.1f} {unit}"
 
 
-def _photo(file: str, original_bytes: int, made: pd.DataFrame, folder: Path) -> Photo:
+def _photo(file: str, original_bytes: int, made: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """Return what the template says of one photograph: the format to prefer first."""
     by_format = dict(list(made.groupby("format", sort=False)))
-    sources = [_source(name, by_format[name], folder) for name in FORMATS if name in by_format]
-    return Photo(
-        title=PurePosixPath(file).stem.replace("_", " ").replace("-", " "),
-        file=file,
-        original_bytes=original_bytes,
-        sources=sources[:-1],
-        fallback=sources[-1],
-    )
+    return {
+        "title": PurePosixPath(file).stem.replace("_", " ").replace("-", " "),
+        "file": file,
+        "original_bytes": original_bytes,
+        "sources": [_source(name, by_format[name], folder) for name in FORMATS if name in by_format],
+    }
 
 
-def _source(name: Format, made: pd.DataFrame, folder: Path) -> Source:
-    rows = made.sort_values("width").to_dict("records")
-    links = [quote(Path(os.path.relpath(row["path"], folder)).as_posix()) for row in rows]
-    return Source(
-        type=f"image/{name}",
-        srcset=", ".join(f"{link} {int(row['width'])}w" for link, row in zip(links, rows, strict=True)),
-        widest=links[-1],
-        width=int(rows[-1]["width"]),
-        height=int(rows[-1]["height"]),
-        bytes=int(rows[-1]["bytes"]),
-    )
+def _source(name: Format, made: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """Return the renditions of one photograph in one format, as `<source>` and `<img>` want them."""
+    ordered = made.sort_values("width")
+    links = [quote(Path(os.path.relpath(path, folder)).as_posix()) for path in ordered["path"]]
+    srcset = ", ".join(f"{link} {width}w" for link, width in zip(links, ordered["width"], strict=True))
+    return {**ordered.iloc[-1], "type": f"image/{name}", "srcset": srcset, "widest": links[-1]}

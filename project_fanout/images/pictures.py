@@ -56,7 +56,7 @@ _REDUCED_IMAGE = 1  # bit of TIFF's NewSubfileType: a smaller version of another
 
 
 class PictureError(FanoutError):
-    """A file cannot be used as a photograph, or a folder holds none; the message is the reason."""
+    """A file or folder cannot be used for photographs; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,7 @@ def opened(path: str | Path, max_pixels: int = HIGHEST_MAX_PIXELS) -> Iterator[I
     try:
         image = Image.open(path, formats=ACCEPTED)
     except UnidentifiedImageError:
-        raise PictureError(
-            f"its content is not a picture, whatever its name; accepted: {', '.join(ACCEPTED)}"
-        ) from None
+        raise PictureError(f"not an image file, despite its name; accepted: {', '.join(ACCEPTED)}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(f"possible decompression bomb: {error}") from None
     except OSError as error:

@@ -1,11 +1,11 @@
 """The stage of the fan-out over photographs: making one rendition. A pool worker imports this, and Pillow."""
 
-import secrets
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from project_fanout.common import replace_file
 from project_fanout.engine.model import Unit
 from project_fanout.images import pixels
 from project_fanout.images.encoding import check_encoding, encoded
@@ -17,7 +17,6 @@ from project_fanout.images.settings import (
     Format,
     OutputDir,
     Quality,
-    quality_of,
 )
 
 
@@ -33,16 +32,14 @@ def render(
     Raises:
         PictureError: the photograph cannot be read, or has changed since it was catalogued; or the
             rendition would be too tall for its format.
-        InvalidParamsError: *quality* is not acceptable.
     """
     wanted = unit.payload
     if "problem" in wanted:
         raise PictureError(wanted["problem"])
     name, width, height = wanted["format"], wanted["width"], wanted["height"]
-    level = quality_of(name, quality)
     check_encoding(name, width, height)
     picture = _scaled_down(wanted["path"], tuple(wanted["size"]), width, height)
-    content = encoded(picture, name, level)
+    content = encoded(picture, name, {**DEFAULT_QUALITY, **quality}[name])
     path = rendition_path(output_dir, wanted["file"], width, name)
     replace_file(path, content)
     return {"path": str(path), "format": name, "width": width, "height": height, "bytes": len(content)}
@@ -52,18 +49,6 @@ def rendition_path(output_dir: str, file: str, width: int, name: Format) -> Path
     """Return where a rendition goes: `<output_dir>/<safe name of the photograph>/<width>.<format>`."""
     extension = "jpg" if name == "jpeg" else name
     return Path(output_dir).expanduser().resolve() / safe_name(file) / f"{width}.{extension}"
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write *content* to *path* so that a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _scaled_down(path: str, size: tuple[int, int], width: int, height: int) -> Image.Image:

@@ -1,11 +1,8 @@
 """What a rendition may be: formats, widths, quality, and where the files go."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Le, MinLen
-
-from project_fanout.engine.errors import InvalidParamsError
 
 Format = Literal["avif", "webp", "jpeg"]
 #: In the order in which a browser should prefer them.
@@ -42,18 +39,3 @@ Quality = Annotated[
     + ", ".join(f"{name} {value}" for name, value in DEFAULT_QUALITY.items())
     + ".",
 ]
-
-
-def quality_of(name: Format, quality: Mapping[Any, Any]) -> int:
-    """Return the quality for one format: from *quality*, or the default where it is not named there.
-
-    Raises:
-        InvalidParamsError: *quality* names another format than those of `FORMATS`, or a value
-            that is not a whole number from 1 to 100.
-    """
-    for each, value in quality.items():
-        if each not in FORMATS:
-            raise InvalidParamsError(f"quality names the format {each!r}, accepted: {', '.join(FORMATS)}.")
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 100:
-            raise InvalidParamsError(f"quality of {each} is {value!r}, accepted: int 1 to 100.")
-    return int({**DEFAULT_QUALITY, **quality}[name])

@@ -92,25 +92,22 @@ def report_table(image_catalog: pd.DataFrame, web_renditions: pd.DataFrame) -> p
     What is saved compares the widest rendition with the original: both fill a large screen.
     """
     made = web_renditions[web_renditions["status"] == "succeeded"]
-    originals = dict(zip(image_catalog["file"], image_catalog["bytes"], strict=True))
-    rows = []
-    for (file, name), group in made.groupby(["record_key", "format"], sort=False):
-        widest = group.sort_values("width").iloc[-1]
-        saved = int(originals[file]) - int(widest["bytes"])
-        rows.append(
-            {
-                "file": file,
-                "format": name,
-                "renditions": len(group),
-                "bytes": int(group["bytes"].sum()),
-                "original_bytes": int(originals[file]),
-                "widest": int(widest["width"]),
-                "widest_bytes": int(widest["bytes"]),
-                "saved_bytes": saved,
-                "saved_ratio": saved / int(originals[file]),
-            }
-        )
-    return typed(pd.DataFrame(rows), REPORT_COLUMNS)
+    groups = made.groupby(["record_key", "format"], sort=False)
+    widest = made.loc[groups["width"].idxmax()]
+    original_bytes = image_catalog.set_index("file")["bytes"].loc[widest["record_key"]].array
+    saved_bytes = original_bytes - widest["bytes"].array
+    report = {
+        "file": widest["record_key"].array,
+        "format": widest["format"].array,
+        "renditions": groups.size().array,
+        "bytes": groups["bytes"].sum().array,
+        "original_bytes": original_bytes,
+        "widest": widest["width"].array,
+        "widest_bytes": widest["bytes"].array,
+        "saved_bytes": saved_bytes,
+        "saved_ratio": saved_bytes / original_bytes,
+    }
+    return typed(pd.DataFrame(report), REPORT_COLUMNS)
 
 
 def bytes_by_photograph(report: pd.DataFrame) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def build_fanout_asset(
         records: returns or yields the `Record`s. Its positional parameters are upstream assets, its
             keyword-only parameters are params; `partition_key`, if it names it, is the partition's key.
         stages: functions `stage(unit, *, param=default)` at the top level of importable modules. Each
-            returns a JSON value or a `Fanout`; units of a `Fanout` go to the next stage, and any other
+            returns a value (docs/values.md) or a `Fanout`; units of a `Fanout` go to the next stage, and any other
             result of a stage that is not the last becomes the payload of one unit of the next.
         aggregate: makes the asset's value of the DataFrame; may return a `dagster.MaterializeResult`
             with value, metadata and check results.
@@ -150,7 +150,7 @@ def build_fanout_asset(
                     stages,
                     declared.params,
                     reserved=frozenset({PARTITION_KEY}),
-                    supplied=frozenset(declared.resources),
+                    supplied=declared.supplied,
                 ),
                 declared.policy,
             ),
@@ -176,7 +176,7 @@ def define_asset(
     try:
         declared = Declared.of(name, options)
         ops = make(declared)
-        check_resources(declared.resources, ops.known_stages)
+        check_resources(declared.supplied, ops.known_stages)
     except FanoutDefinitionError as error:
         raise FanoutDefinitionError(f"{factory}({name!r}): {error}") from error.__cause__
     described: dict[str, Any] = {"description": inspect.getdoc(function_behind(ops.records))}

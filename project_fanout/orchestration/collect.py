@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from project_fanout.engine.errors import FanoutDefinitionError, ToleranceExceededError
+from project_fanout.engine.errors import NOT_OF_THE_UNIT, FanoutDefinitionError, ToleranceExceededError
 from project_fanout.engine.model import RecordOutcome, UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.record_state import RecordState
@@ -53,7 +53,10 @@ def check_tolerance(
         log_first_traceback(context, failed)
         text = failures_text(failed, total, policy.max_failed_ratio)
         if not_started:
-            text += f"\n{not_started} more units were not started, because fail_fast is on."
+            reason = "fail_fast is on"
+            if any(unit.error and unit.error.type in NOT_OF_THE_UNIT for unit in failed):
+                reason = "their stage had not worked for any unit so far"
+            text += f"\n{not_started} more units were not started, because {reason}."
         raise ToleranceExceededError(text)
     if failed:
         context.log.warning(failures_text(failed, total, policy.max_failed_ratio))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.per_worker import PerWorker
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import Stage
 
@@ -34,18 +35,35 @@ def check_resources(resources: Mapping[str, Any], stages: Sequence[Stage]) -> No
         FanoutDefinitionError: names the resource, what is accepted, and what to write.
     """
     for key, resource in resources.items():
+        if isinstance(resource, PerWorker):
+            _check_set_up(key, resource, stages)
+            continue
         # What `configure_at_launch` returns stands for one of its class.
         methods = getattr(resource, "resource_cls", resource)
         if not (hasattr(resource, "get_resource_definition") and hasattr(methods, "for_units")):
             raise FanoutDefinitionError(
                 f"{_said(f'resources: {key}', resource)}, accepted: a ConfigurableResource with a method "
-                "`for_units(self)` that returns what the stages get, any value that can be pickled."
+                "`for_units(self)` that returns what the stages get, any value that can be pickled; or a function "
+                "under @per_worker, which every worker calls once."
             )
     taken = list(dict.fromkeys(name for stage in stages for name in stage.params))
     if unknown := [key for key in resources if key not in taken]:
         raise FanoutDefinitionError(
             f"resources names {', '.join(map(repr, unknown))}, accepted: the keyword-only parameters of the "
             f"stages ({', '.join(taken) or 'they have none'})."
+        )
+
+
+def _check_set_up(key: str, set_up: PerWorker[Any], stages: Sequence[Stage]) -> None:
+    try:
+        set_up.check()
+    except FanoutDefinitionError as error:
+        raise FanoutDefinitionError(f"resources: {key}: {error}") from error.__cause__
+    waits = [stage.name for stage in stages if key in stage.params and not stage.is_async]
+    if set_up.is_async and waits:
+        raise FanoutDefinitionError(
+            f"resources: {key}: {set_up.function.__qualname__} is asynchronous, accepted for coroutine stages alone; "
+            f"write {', '.join(waits)} as `async def`, or the set-up as a `def`."
         )
 
 

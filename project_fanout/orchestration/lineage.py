@@ -1,6 +1,7 @@
 """Whether the ledger of a run knows what earlier runs of its lineage have computed; the log says where it does not."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ class LineageMemory:
         reusable: whether outcomes of the stage are reused at all.
         scope: the lineage, asset and partition of this run.
         resource: the ledger of this run.
+        done: what the resource has done once; looked at for each unit.
         context: of the step.
     """
 
@@ -35,6 +37,7 @@ class LineageMemory:
     reusable: bool
     scope: LedgerScope
     resource: LedgerResource
+    done: AbstractSet[str]
     context: dg.OpExecutionContext
 
     def recall(self, run: StageRun, tasks: Sequence[Task]) -> Iterable[tuple[Task, UnitOutcome]]:
@@ -50,6 +53,15 @@ class LineageMemory:
             self.resource.once(f"recall {self.scope.asset}", self._warn_of_loss)
         return known
 
+    def begin(self, run: StageRun, task: Task) -> None:
+        """Have the ledger note that a unit is about to be in work.
+
+        Raises:
+            LedgerError: it cannot be written.
+        """
+        if self.memory is not None:
+            self.memory.begin(run, task)
+
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
         """Have the ledger write how a unit ended, within half a second.
 
@@ -58,8 +70,8 @@ class LineageMemory:
         """
         if self.memory is not None:
             self.memory.remember(task, outcome)
-        if self.reusable and outcome.succeeded:
-            self.resource.once(f"success {self.scope.asset}", self._mark)
+        if self.reusable and outcome.succeeded and (what := f"success {self.scope.asset}") not in self.done:
+            self.resource.once(what, self._mark)
 
     def _mark(self) -> None:
         if self._is_marked():

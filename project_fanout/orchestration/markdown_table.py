@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 import pandas as pd
 
+from project_fanout.common import one_line
+
 _LONGEST = 200  # characters of a cell
 
 
@@ -30,5 +32,4 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
     # A name or a server's answer may hold a pipe or line break, which would end its cell.
-    text = " ".join(str(value).split()).replace("|", "\\|")
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return one_line(str(value), _LONGEST).replace("|", "\\|")

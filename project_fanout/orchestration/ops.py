@@ -29,13 +29,17 @@ from project_fanout.orchestration.intermediates import (
 )
 from project_fanout.orchestration.keys import batch_mapping_key, op_name
 from project_fanout.orchestration.options import Declared
-from project_fanout.orchestration.report import log_step, outcome_frame, step_metadata
+from project_fanout.orchestration.report import log_step, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.stage_steps import Batch, StageSteps
+from project_fanout.orchestration.table import outcome_frame
 
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
+
+# A record has some 20 units, and a worker room for 100 coroutines: more records at once keep it busy.
+_OF_WAITING_STEPS = {"fanout/steps_per_cpu": "8"}
 
 _NO_TYPE: Any = dg.AssetIn().dagster_type
 
@@ -200,11 +204,12 @@ class FanoutOps:
             context.resources.ledger.open()
             settings = self.run_config.read(context.op_config)
             found = checked_records(self.find_records(context, settings, ins), settings.policy)
+            store = context.resources.ledger.value_store(self._steps.scope(context))
             entries: list[ManifestEntry] = []
             for batch in in_batches(found, settings.policy.records_per_step):
                 keys = tuple(record.key for record in batch)
                 units = sum(len(record.units) for record in batch)
-                progress = tuple(RecordState.of(record) for record in batch)
+                progress = tuple(RecordState.of(record, store) for record in batch)
                 origins = tuple(each.origin for each in progress)
                 entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units, origins))
                 yield dg.DynamicOutput(
@@ -260,9 +265,14 @@ class FanoutOps:
             ins={"batch": dg.In(input_manager_key=batch_input_key(self._step_io) if index else None)},
             out=dg.Out(io_manager_key=self.declared.steps.get("step_io_manager_key")),
             retry_policy=self.declared.steps.get("retry_policy"),
-            tags=dict(self.declared.steps.get("op_tags") or {}),
+            tags=self._tags(index),
             pool=self.declared.steps.get("pool"),
         )
+
+    def _tags(self, index: int) -> dict[str, str]:
+        given = self.declared.steps.get("op_tags") or {}
+        waits = any(stage.is_async for stage in (self.stages[index : index + 1] or self.known_stages))
+        return {**(_OF_WAITING_STEPS if waits else {}), **given}
 
     def _collect_op(self) -> Any:
         def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 
 import dagster as dg
 
+from project_fanout.engine.per_worker import PerWorker
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.orchestration.declaration import check_common
 
@@ -52,8 +53,9 @@ class FanoutOptions(AssetOptions, StepOptions, total=False):
     Args:
         policy: how to fan out, by default `FanoutPolicy()`; each field can be overridden per run.
         params: values that replace the functions' defaults for this asset.
-        resources: resources whose values fill the keyword-only parameters of stages that are named like
-            them: what their `for_units()` returns. Those of `Definitions` replace them.
+        resources: what fills the keyword-only parameters of stages that are named like them. Of a resource it is
+            what `for_units()` returns, asked once a run and read by all units; those of `Definitions` replace it. Of
+            a `per_worker` function it is its value, made once in every worker.
         ins: upstream asset (AssetKey, name or AssetIn) of positional parameters that are not named like it.
         key_prefix: as for `dagster.graph_asset`.
     """
@@ -71,7 +73,9 @@ class Declared:
 
     Args:
         key: the asset's key.
-        policy, params, resources, ins: see `FanoutOptions`.
+        policy, params, ins: see `FanoutOptions`.
+        resources: those of its resources that are Dagster's.
+        set_ups: those that are `per_worker` functions.
         steps: the options of its steps.
         asset: the options of the asset itself.
     """
@@ -80,9 +84,15 @@ class Declared:
     policy: FanoutPolicy
     params: Mapping[str, Any]
     resources: Mapping[str, Any]
+    set_ups: Mapping[str, PerWorker[Any]]
     ins: Mapping[str, Any]
     steps: StepOptions
     asset: AssetOptions
+
+    @property
+    def supplied(self) -> Mapping[str, Any]:
+        """All that fills parameters of stages, by their names."""
+        return {**self.resources, **self.set_ups}
 
     @classmethod
     def of(cls, name: str, options: FanoutOptions) -> "Declared":
@@ -97,8 +107,13 @@ class Declared:
         policy = given.pop("policy", FanoutPolicy())
         mappings = {option: given.pop(option, {}) for option in ("params", "resources", "ins")}
         check_common(policy, mappings)
+        resources = mappings.pop("resources")
+        set_ups = {name: each for name, each in resources.items() if isinstance(each, PerWorker)}
+        others = {name: each for name, each in resources.items() if name not in set_ups}
         steps: Any = {option: given.pop(option) for option in StepOptions.__annotations__ if option in given}
         if "kinds" in given:
             given["kinds"] = set(given["kinds"])  # Dagster takes no other kind of set
         asset: Any = given
-        return cls(key=key, policy=policy, **mappings, steps=steps, asset=asset)
+        return cls(
+            key=key, policy=policy, resources=others, set_ups=set_ups, **mappings, steps=steps, asset=asset
+        )

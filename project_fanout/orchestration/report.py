@@ -7,66 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 
 from project_fanout.engine.model import STATUSES, RecordOutcome, UnitOutcome
 from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.markdown_table import markdown_rows
 
-#: The columns that every fan-out asset has; a stage's result adds its own.
-COLUMNS = ("record_key", "unit_key", "stage", "status", "attempts", "seconds", "error")
 _NAMED_FAILURES = 20
 _SLOWEST = 5
-
-
-def outcome_frame(records: Sequence[RecordOutcome]) -> pd.DataFrame:
-    """Return one row per outcome, in record and unit order: `COLUMNS`, then the results' fields.
-
-    A result that is a dict gives a column per field; any other goes to the column `result`. A field
-    that is named like one of `COLUMNS` becomes `result_<name>`, with more of them where there is such a
-    field already.
-    """
-    outcomes = [unit for record in records for unit in record.units]
-    results = [_fields(outcome) for outcome in outcomes]
-    fields = dict.fromkeys(name for result in results for name in result)
-    columns: dict[str, pd.Series[Any]] = {
-        "record_key": _texts(each.record_key for each in outcomes),
-        "unit_key": _texts(each.unit_key for each in outcomes),
-        "stage": _texts(each.stage for each in outcomes),
-        "status": _texts(each.status for each in outcomes),
-        "attempts": pd.Series([each.attempts for each in outcomes], dtype="int64"),
-        "seconds": pd.Series([each.seconds for each in outcomes], dtype="float64"),
-        "error": _texts(None if each.error is None else str(each.error) for each in outcomes),
-    }
-    for name in fields:
-        column = name
-        while column in COLUMNS or (column != name and column in fields):
-            column = f"result_{column}"
-        columns[column] = _values([result.get(name) for result in results])
-    frame: pd.DataFrame = pd.DataFrame(columns)
-    return frame
-
-
-def _fields(outcome: UnitOutcome) -> dict[str, Any]:
-    if not outcome.succeeded:
-        return {}
-    return outcome.result if isinstance(outcome.result, dict) else {"result": outcome.result}
-
-
-def _texts(values: Iterable[str | None]) -> "pd.Series[Any]":
-    column: pd.Series[Any] = pd.Series(list(values), dtype="object")
-    return column
-
-
-def _values(values: list[Any]) -> "pd.Series[Any]":
-    """Return a column of results, the same under pandas 2 and 3; None where there is none, NaN among numbers."""
-    # Beside a None or a float pandas makes floats of integers, which above 2**53 are other numbers, and
-    # from 2**1024 on none at all.
-    large = any(isinstance(each, int) and abs(each) > 2**53 for each in values)
-    exact = large and not all(isinstance(each, int) for each in values)
-    column: pd.Series[Any] = pd.Series(values, dtype="object" if exact else None)
-    # pandas 3 has a type for text, in which None becomes NaN.
-    return _texts(values) if isinstance(column.dtype, pd.StringDtype) else column
 
 
 def step_metadata(
@@ -156,7 +103,10 @@ def asset_metadata(records: Sequence[RecordState]) -> dict[str, Any]:
         metadata["seconds_p50"] = round(statistics.median(seconds), 4)
         metadata["seconds_p95"] = round(seconds[math.ceil(0.95 * len(seconds)) - 1], 4)
         slowest = sorted(outcomes, key=lambda each: -each.seconds)[:_SLOWEST]
-        metadata["slowest"] = _table(slowest, ["record_key", "unit_key", "stage", "seconds", "attempts"])
+        columns = ["record_key", "unit_key", "stage", "seconds", "cpu_seconds", "peak_mb", "attempts"]
+        metadata["slowest"] = _table(slowest, columns)
+        if peaks := [each.peak_mb for each in outcomes if each.peak_mb is not None]:
+            metadata["peak_mb"] = round(max(peaks), 1)
     if failed := [each for each in outcomes if not each.succeeded]:
         metadata["failures"] = failures_table(failed)
     return metadata
@@ -181,11 +131,29 @@ def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: f
             f"max_failed_ratio allows {max_failed_ratio:.1%}):"
         ),
     ]
-    lines += [
-        f"- record {each.record_key!r}, unit {each.unit_key!r}, stage {each.stage}: {each.status} after "
-        f"{each.attempts} {'attempt' if each.attempts == 1 else 'attempts'}: {each.error}"
-        for each in failed[:_NAMED_FAILURES]
-    ]
-    if len(failed) > _NAMED_FAILURES:
-        lines.append(f"- and {len(failed) - _NAMED_FAILURES} more.")
+    named = 0
+    for alike in _alike(failed):
+        if named >= _NAMED_FAILURES:
+            lines.append(f"- and {len(failed) - named} more.")
+            break
+        first = alike[0]
+        how = f"{first.status} after {first.attempts} {'attempt' if first.attempts == 1 else 'attempts'}"
+        shown = [
+            f"record {each.record_key!r}, unit {each.unit_key!r}" for each in alike[: _NAMED_FAILURES - named]
+        ]
+        if len(alike) == 1:
+            lines.append(f"- {shown[0]}, stage {first.stage}: {how}: {first.error}")
+        else:
+            more = f"; and {len(alike) - len(shown)} more" if len(alike) > len(shown) else ""
+            lines.append(f"- {len(alike)} units of stage {first.stage}, each {how}: {first.error}")
+            lines.append(f"  They are {'; '.join(shown)}{more}.")
+        named += len(alike)
     return "\n".join(lines)
+
+
+def _alike(failed: Sequence[UnitOutcome]) -> list[list[UnitOutcome]]:
+    """Return the failures, those with the same stage, end and error together, in the order of the first of each."""
+    groups: dict[tuple[str, str, int, str], list[UnitOutcome]] = {}
+    for each in failed:
+        groups.setdefault((each.stage, each.status, each.attempts, str(each.error)), []).append(each)
+    return list(groups.values())

@@ -13,11 +13,18 @@ from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.pools.calls import UnitLog
+from project_fanout.engine.pools.supplied import Supplied
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
 from project_fanout.orchestration.lineage import LineageMemory
 from project_fanout.orchestration.run_config import RunConfig
+
+_LIMIT = (
+    "max_workers of the policy is %s, but the pool has places for no more units of %s than %s at once. Set "
+    "units_per_worker of unit_pool, where units wait for others most of the time, or its max_workers, so that "
+    "workers times units_per_worker is %s or more."
+)
 
 Batch = tuple[RecordState, ...]
 
@@ -80,16 +87,19 @@ class StageSteps:
                 record.message,
             )
 
-        supplied = {
-            key: getattr(context.resources, key).for_units()
+        shared = tuple(
+            (
+                key,
+                unit_pool.shared(f"{self.run_config.name} {key}", getattr(context.resources, key).for_units),
+            )
             for key in self.resources
             if key in planned.stage.params
-        }
-        return StageRun(
+        )
+        run = StageRun(
             stage=planned.stage,
             index=index,
             is_last=is_last,
-            params={**planned.params, **supplied},
+            params=planned.params,
             params_json=planned.params_json,
             policy=policy,
             pool=unit_pool.pool,
@@ -97,15 +107,29 @@ class StageSteps:
             budget=self.run_config.name,
             memory=self._memory(context, planned.stage, policy),
             on_log=log,
+            store=context.resources.ledger.value_store(self.scope(context)),
+            supplied=Supplied(shared, planned.set_ups) if shared or planned.set_ups else None,
+            rate=context.resources.ledger.rate(self.key.to_user_string(), policy.max_per_second),
         )
+        wanted, most = policy.max_workers, run.most_at_once
+        if wanted is not None and wanted > most and unit_pool.kind != "inline":
+            context.resources.ledger.once(
+                f"limit of {self.run_config.name} {planned.stage.name}",
+                lambda: context.log.warning(_LIMIT, wanted, planned.stage.name, most, wanted),
+            )
+        return run
 
-    def _memory(self, context: dg.OpExecutionContext, stage: Stage, policy: FanoutPolicy) -> LineageMemory:
-        resource = context.resources.ledger
-        scope = LedgerScope(
+    def scope(self, context: dg.OpExecutionContext) -> LedgerScope:
+        """Return whose outcomes and values those of this run are."""
+        return LedgerScope(
             lineage=context.run.root_run_id or context.run_id,
             asset=self.key.to_user_string(),
             partition=context.partition_key if context.has_partition_key else "",
         )
+
+    def _memory(self, context: dg.OpExecutionContext, stage: Stage, policy: FanoutPolicy) -> LineageMemory:
+        resource = context.resources.ledger
+        scope = self.scope(context)
         memory = None
         if resource.ledger is not None:
             memory = LedgerMemory(
@@ -115,7 +139,7 @@ class StageSteps:
                 code_version=self.code_version or "",
                 reuse=policy.reuse,
             )
-        return LineageMemory(memory, stage.reusable, scope, resource, context)
+        return LineageMemory(memory, stage.reusable, scope, resource, resource.done, context)
 
 
 def _level_of_dagster(level: int) -> int:

@@ -3,6 +3,10 @@
 from typing import Any
 
 from project_fanout.engine import Fanout, Unit
+from project_fanout_tests.nightly import examples
+
+#: How many recipients a page of the printed request has: a thousand in full size, as at night.
+RECIPIENTS = examples(100, at_night=1_000)
 
 
 def double(unit: Unit, *, by: int = 2) -> dict[str, int]:
@@ -16,10 +20,10 @@ def spread(unit: Unit) -> Fanout:
     return Fanout([Unit(str(number), number) for number in range(unit.payload)])
 
 
-def thousand(unit: Unit, *, campaign: int, target_list: int) -> Fanout:
-    """Fan out to the thousand recipients of the page that the payload numbers."""
-    first = (unit.payload - 1) * 1000 + 1
-    return Fanout([Unit(str(number), number) for number in range(first, first + 1000)])
+def page(unit: Unit, *, campaign: int, target_list: int) -> Fanout:
+    """Fan out to the recipients of the page that the payload numbers."""
+    first = (unit.payload - 1) * RECIPIENTS + 1
+    return Fanout([Unit(str(number), number) for number in range(first, first + RECIPIENTS)])
 
 
 def sent(unit: Unit) -> dict[str, int]:

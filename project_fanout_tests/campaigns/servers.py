@@ -6,6 +6,7 @@ import queue
 import socket
 import socketserver
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from project_fanout.campaigns.sink import HOST, MaildirHandler, serve
+from project_fanout.campaigns.sink import HOST, OPTIONS, MaildirHandler
 
 
 class FaultyHandler(MaildirHandler):
@@ -62,6 +63,27 @@ class FaultyHandler(MaildirHandler):
         if wish == "kept-then-dropped":
             server.transport.abort()
         return "250 2.0.0 Kept"
+
+
+async def serve(handler: Any, port: int, on_open: Callable[[int], None], **options: Any) -> None:
+    """Take mail on 127.0.0.1 as the sink does until cancelled; then end all connections."""
+    connections: weakref.WeakSet[SMTP] = weakref.WeakSet()
+
+    def protocol() -> SMTP:
+        connection = SMTP(handler, **OPTIONS, **options)
+        connections.add(connection)
+        return connection
+
+    server = await asyncio.get_running_loop().create_server(protocol, HOST, port)
+    on_open(server.sockets[0].getsockname()[1])
+    try:
+        # Not serve_forever: from Python 3.12 on its end waits for the clients to hang up.
+        await asyncio.Event().wait()
+    finally:
+        server.close()
+        for connection in connections:
+            if isinstance(connection.transport, asyncio.WriteTransport):
+                connection.transport.abort()
 
 
 @contextmanager

@@ -91,9 +91,9 @@ def run(config: dict[str, Any], **resources: Any) -> dg.ExecuteInProcessResult:
 
 def test_a_list_with_bad_recipients(tmp_path: Path) -> None:
     """Everybody who can be written to gets one message, all others are named with the reason."""
-    first = run(settings(tmp_path, batch_size=3))
+    first = run(settings(tmp_path, batch_size=3), unit_pool=INLINE)
     arrived = recipients_of(tmp_path / "maildir")
-    again = run(settings(tmp_path, batch_size=3))
+    again = run(settings(tmp_path, batch_size=3), unit_pool=INLINE)
 
     table = first.output_for_node("campaign_delivery")
     assert table[["row", "status", "reason"]].fillna("").values.tolist() == [
@@ -300,7 +300,10 @@ def test_a_run_that_is_executed_again_sends_to_those_who_failed(
     folder = tmp_path / "new" / "campaign"
     config = campaign_jobs.config(folder, generated=20, deliver=True, page_size=10, batch_size=5)
     mail_server = {"host": "127.0.0.1", "port": port, "security": "none", "retry_for_s": 0.2}
-    config["resources"] = {"mail_server": {"config": mail_server}}
+    config["resources"] = {
+        "mail_server": {"config": mail_server},
+        "unit_pool": {"config": {"kind": "inline"}},
+    }
     tables, parent = [], None
     for server in (nullcontext(), running(handler, port), running(handler, port)):
         options = parent and dg.ReexecutionOptions(parent_run_id=parent)

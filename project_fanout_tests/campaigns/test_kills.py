@@ -10,23 +10,22 @@ import dagster as dg
 
 from project_fanout_tests.campaigns import campaign_jobs
 from project_fanout_tests.campaigns.servers import recipients_of
+from project_fanout_tests.instances import new_home
 from project_fanout_tests.processes import Process, start
 from project_fanout_tests.waiting import wait_until
 
-COUNT = 300
+COUNT = 150
 
 
-def start_run(home: Path, config: object, failed_run: str, *, fresh: bool = False) -> Process:
+def start_run(home: Path, config: object, failed_run: str) -> Process:
     arguments = ("-m", campaign_jobs.__name__, str(home), json.dumps(config), failed_run)
-    return start(*arguments, home=home, fresh=fresh)
+    return start(*arguments, home=home)
 
 
 def test_five_kills_and_nobody_gets_two(tmp_path: Path, rng: random.Random) -> None:
     """A run that is killed at any moment, five times, and resumed: one message each, or unknown; never two."""
-    home, folder = tmp_path / "home", tmp_path / "campaign"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    config = campaign_jobs.config(folder, generated=COUNT, page_size=60, batch_size=20)
+    home, folder = new_home(tmp_path / "home"), tmp_path / "campaign"
+    config = campaign_jobs.config(folder, generated=COUNT, page_size=30, batch_size=10)
     config["resources"] = {"mail_server": {"config": {"max_per_second": 60.0}}}
     new = folder / "maildir" / "new"
 
@@ -38,7 +37,7 @@ def test_five_kills_and_nobody_gets_two(tmp_path: Path, rng: random.Random) -> N
 
     failed_run = ""
     for kill in range(5):
-        goal = arrived() + rng.randint(1, 40)
+        goal = arrived() + rng.randint(1, 20)
         run = start_run(home, config, failed_run)
         wait_until(partial(arrived_or_ended, goal, run), f"{goal} messages have arrived", 120)
         assert run.poll() is None, f"the run ended before kill {kill}"
@@ -50,7 +49,7 @@ def test_five_kills_and_nobody_gets_two(tmp_path: Path, rng: random.Random) -> N
             # The first is started afresh, the others go on in its lineage.
             failed_run = last.run_id if kill else ""
 
-    final = start_run(home, config, failed_run, fresh=True)
+    final = start_run(home, config, failed_run)
     assert final.wait(180) == 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (last,) = instance.get_runs(limit=1)

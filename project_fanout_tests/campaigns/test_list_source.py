@@ -29,6 +29,7 @@ from project_fanout.campaigns.outcomes import COLUMNS
 from project_fanout.campaigns.recipients import RecipientList, build_list, read_rows
 from project_fanout.engine.errors import ToleranceExceededError
 from project_fanout.orchestration import UnitPoolResource
+from project_fanout_tests.nightly import examples
 
 BOM = b"\xef\xbb\xbf"
 #: None: a line ends in another way than the one before.
@@ -115,7 +116,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100, at_night=3_000), deadline=None)
 @given(
     header=st.lists(PIECES, max_size=4),
     pieces=st.lists(PIECES, max_size=14),

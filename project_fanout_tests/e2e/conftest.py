@@ -26,9 +26,32 @@ SWITCHES = [
 ]
 
 
-@pytest.fixture(scope="module")
+#: What is waited for is begun before, and looked at after, what takes its time anyway: the schedule is switched on
+#: by the first test, and while its next minute comes the others run. Of the runs that it has made none may be left
+#: when the processes of a run are counted.
+ORDER = (
+    "test_a_schedule_is_off_until_it_is_switched_on",
+    "test_photographs_are_rendered_by_clicking",
+    "test_the_launchpad_explains_every_setting",
+    "test_a_killed_run_is_retried_by_the_daemon",
+    "test_a_worker_of_a_run_from_the_command_line_has_no_dagster",
+    "test_a_worker_of_a_run_under_dagster_dev_has_no_dagster",
+    "test_a_tick_of_the_schedule_makes_a_run",
+    "test_a_run_is_terminated_and_resumed_by_clicking",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring these tests, and no others, into their order."""
+    places = [place for place, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    ordered = sorted((items[place] for place in places), key=lambda item: ORDER.index(item.name))
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium with a fresh profile, for one module: while Playwright runs, asyncio.run cannot."""
+    """A headless Chromium with a fresh profile, for these tests: while Playwright runs, asyncio.run cannot."""
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip(f"no browser ({', '.join(BROWSERS)}): sudo apt-get install chromium")
@@ -41,7 +64,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page as large as a laptop's screen, which fails the test on an error in its scripts."""
-    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    # Without a GPU what moves on a page is drawn by the CPU that the runs need.
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)
@@ -71,6 +95,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     targets = [argument for path in workspaces for argument in ("--workspace", str(path))]
     [settings] = [text for text in blocks(page_of_docs("docs/resume.md"), "yaml") if "run_retries" in text]
     server = DagsterDev(targets, tmp_path_factory.mktemp("dagster_dev"), settings)
+    server.workers_run = server.launch(
+        "workers_job", {}
+    )  # a process for each step: the other tests go on meanwhile
     yield server
     left = server.stop()
     assert not left, f"processes outlived dagster dev: {left}"

@@ -57,7 +57,12 @@ class DagsterDev:
 
     Attributes:
         squares: the folder that runs of squares_job work in.
+        workers_run: the id of a run of workers_job.
+        schedule_is_on: whether a test has switched on the schedule.
     """
+
+    workers_run: str
+    schedule_is_on = False
 
     def __init__(self, targets: Sequence[str], folder: Path, settings: str) -> None:
         self.folder = folder

@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import duckdb
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.annotations import accepted_words, description_of
 from project_fanout.engine.settings import declared_settings
-from project_fanout_tests.e2e.server import DagsterDev, wait_for
+from project_fanout_tests.e2e.server import ENDED, DagsterDev, wait_for
 from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
 from project_fanout_tests.processes import ROOT
 
@@ -108,6 +108,7 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
     server: DagsterDev, page: Page, screenshots: Path, squares: Path
 ) -> None:
     """Terminate: soon the run is Canceled and none of its processes is left. From failure: the rest is run."""
+    wait_for(lambda: all(run["status"] in ENDED for run in server.runs()), "no other run is under way")
     of_the_server = set(server.processes())
     run_id, finished = server.launch_squares()
     # The code server starts the tracker with its first run, and keeps it.
@@ -139,27 +140,44 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
     assert {unit for unit in finished if started[unit] > 1} == set()
 
 
-def test_a_tick_of_the_schedule_makes_a_run(server: DagsterDev, page: Page, screenshots: Path) -> None:
-    """The schedule is off until it is switched on; then its tick makes a run, and the run succeeds."""
+def switch_of_the_schedule(server: DagsterDev, page: Page) -> Locator:
+    """Open the page of the schedule, and return its switch."""
+    page.goto(f"{server.url}/locations/tests/schedules/every_minute")
+    return page.locator("label[class*=Switch]").last
+
+
+def test_a_schedule_is_off_until_it_is_switched_on(server: DagsterDev, page: Page) -> None:
+    """Of the schedules none is on by itself; a click switches one on."""
     page.goto(f"{server.url}/automation")
     for schedule in ("daily_images", "weekly_campaign", "every_minute"):
         expect(page.get_by_text(schedule, exact=True)).to_be_visible()
     for each in page.locator("label[class*=Switch] input").all():
         expect(each).not_to_be_checked()
-    page.goto(f"{server.url}/locations/tests/schedules/every_minute")
-    switch = page.locator("label[class*=Switch]").last
+    switch = switch_of_the_schedule(server, page)
     switch.click()
     expect(switch.locator("input")).to_be_checked()
+    server.schedule_is_on = True
 
+
+def test_a_tick_of_the_schedule_makes_a_run(server: DagsterDev, page: Page, screenshots: Path) -> None:
+    """Once a schedule is on its tick makes a run, and the run succeeds; then it is switched off again."""
+    switch = switch_of_the_schedule(server, page)
+    if not server.schedule_is_on:  # this test is run alone
+        switch.click()
+    expect(switch.locator("input")).to_be_checked()
+
+    page.goto("about:blank")  # nothing is to be drawn meanwhile
     # A tick is due within a minute, and the daemon looks for one every few seconds.
     tag = {"key": "dagster/schedule_name", "value": "every_minute"}
     run = wait_for(
         lambda: next((run for run in server.runs() if tag in run["tags"]), None), "a tick launches a run", 150
     )
-    page.screenshot(path=screenshots / "schedule.png")
     assert run["jobName"] == "scheduled_job"
     server.succeeded(run["runId"])
 
+    switch = switch_of_the_schedule(server, page)
+    expect(switch.locator("input")).to_be_checked()
+    page.screenshot(path=screenshots / "schedule.png")
     switch.click()
     expect(switch.locator("input")).not_to_be_checked()
     page.goto(f"{server.url}/runs")

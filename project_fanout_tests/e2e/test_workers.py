@@ -34,7 +34,7 @@ def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) 
     config.write_text("execution: {config: {in_process: {}}}")
 
     command = ["dagster", "job", "execute", "-m", MODULE, "-j", "workers_job", "-c", str(config)]
-    run = run_python("-m", *command, home=home, folder=tmp_path, fresh=True)
+    run = run_python("-m", *command, home=home, folder=tmp_path)
 
     assert run.returncode == 0, run.stderr[-4000:]
     check_imports(stored_imports(home))
@@ -42,6 +42,6 @@ def test_a_worker_of_a_run_from_the_command_line_has_no_dagster(tmp_path: Path) 
 
 def test_a_worker_of_a_run_under_dagster_dev_has_no_dagster(server: DagsterDev) -> None:
     """A run that the UI's server launches, with Dagster's default executor: workers do not load Dagster."""
-    server.succeeded(server.launch("workers_job", {}))
+    server.succeeded(server.workers_run)
 
     check_imports(stored_imports(server.home))

@@ -2,14 +2,16 @@
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from project_fanout.engine import Fanout, Record, Unit
+from project_fanout.engine import Fanout, Record, RetryAfter, Unit
 from project_fanout.engine.errors import FinalError
-from project_fanout.engine.pools.execute import MAX_RESULT_BYTES
+from project_fanout.engine.pools.attempt.call_stage import MAX_RESULT_BYTES
 from project_fanout_tests.waiting import wait_until
 
 
@@ -45,6 +47,28 @@ def fail_for_good(unit: Unit, *, folder: str) -> None:
     raise FinalError("told to fail for good")
 
 
+def come_back(unit: Unit, *, folder: str) -> int:
+    """Leave a file for each try; as often as the payload says, raise what it says. Return how many there were."""
+    how, times = unit.payload
+    tries = len(list(Path(folder).iterdir())) + 1
+    (Path(folder) / str(tries)).touch()
+    if tries > times:
+        return tries
+    if how == "RetryAfter":
+        raise RetryAfter(0.01, "429 Too Many Requests")
+    import dagster as dg
+
+    if how == "RetryRequested":
+        raise dg.RetryRequested(max_retries=3, seconds_to_wait=0.01)
+    raise dg.Failure("no such page", allow_retries=how != "final Failure")
+
+
+class Year(Enum):
+    """Of an Enum only the value travels."""
+
+    FIRST = 1
+
+
 def return_unfit(unit: Unit, *, folder: str) -> Any:
     """Leave a file for each attempt, and return what cannot travel in the way that the key says."""
     attempts = Path(folder)
@@ -52,12 +76,11 @@ def return_unfit(unit: Unit, *, folder: str) -> Any:
     if unit.key == "too long":
         return "x" * (MAX_RESULT_BYTES + 1)
     unfit: dict[str, Any] = {
-        "merged keys": {"years": {1: "a", "1": "b"}},
-        "number as a key": [{2024: 1.5}],
-        "a set": {"tags": {1}},
+        "merged keys": {"years": {Year.FIRST: "a", 1: "b"}},
+        "a lock": {"tags": (1, threading.Lock())},
         "a generator": (number for number in range(3)),
         "a unit": Unit("u"),
-        "a fan-out with merged keys": Fanout([Unit("fine"), Unit("odd", {1: "a", "1": "b"})]),
+        "a fan-out": Fanout([Unit("fine"), Unit("odd", {"of": iter(())})]),
     }
     return unfit[unit.key]
 

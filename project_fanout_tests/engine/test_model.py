@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from project_fanout.engine import Fanout, Record, RecordOutcome, Unit, UnitError, UnitOutcome, errors
-from project_fanout.engine.errors import FanoutError, InvalidRecordError
+from project_fanout.engine.errors import FanoutError, InvalidRecordError, RetryAfter
 
 KEYS = [
     "a",
@@ -92,7 +92,7 @@ def outcome(unit_key: str, status: Any, **others: Any) -> UnitOutcome:
 
 def test_outcomes_tell_success_from_the_rest() -> None:
     """Only `succeeded` is a success; a record lists the others."""
-    fine = outcome("a", "succeeded", result_json="1")
+    fine = outcome("a", "succeeded", encoded="1")
     rest = [outcome("b", status) for status in ("failed", "timed_out", "crashed")]
     record = RecordOutcome("r", (fine, *rest))
     assert fine.succeeded
@@ -113,7 +113,8 @@ def test_an_error_reads_as_in_a_traceback() -> None:
         Fanout([Unit("k")]),
         outcome("u", "failed", error=UnitError("E", "m", "t")),
         RecordOutcome("r", ()),
-        *(each("why") for each in vars(errors).values() if isinstance(each, type)),
+        *(each("why") for each in vars(errors).values() if isinstance(each, type) and each is not RetryAfter),
+        RetryAfter(2.5, "why"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -1,17 +1,12 @@
 """The policy's fields have bounds that it keeps, and defaults that work."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from project_fanout.engine import FanoutPolicy, available_cpus
+from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.errors import FanoutDefinitionError
-from project_fanout.engine.policy import _cgroup_cpus
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
@@ -19,6 +14,8 @@ def test_the_defaults_are_the_documented_ones() -> None:
     assert dataclasses.asdict(FanoutPolicy()) == {
         "strategy": "auto",
         "max_workers": None,
+        "batch_size": 100,
+        "max_per_second": None,
         "max_attempts": 1,
         "retry_delay_s": 0.5,
         "unit_timeout_s": None,
@@ -101,42 +98,3 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(FanoutDefinitionError) as error:
         FanoutPolicy(max_workers=0, on_empty="ignore", max_failed_ratio=2)  # type: ignore[arg-type]  # refused
     assert all(name in str(error.value) for name in ("max_workers", "on_empty", "max_failed_ratio"))
-
-
-def test_available_cpus_follows_the_affinity() -> None:
-    """Under `taskset` to one CPU a process may use one, whatever the machine has."""
-    one = min(os.sched_getaffinity(0))
-    code = (
-        f"import os; os.sched_setaffinity(0, {{{one}}})\n"
-        "from project_fanout.engine import available_cpus; print(available_cpus())"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert run.stdout.strip() == "1"
-    assert 1 <= available_cpus() <= len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize(
-    ("files", "cpus"),
-    [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "25000 50000"}, 0.5),
-        ({"cpu.max": "rubbish"}, None),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
-        ({"cpu/cpu.cfs_quota_us": "200000\n"}, None),
-    ],
-)
-def test_the_quota_of_a_container_counts(tmp_path: Path, files: dict[str, str], cpus: float | None) -> None:
-    """Both generations of cgroups are read; what cannot be read is no quota."""
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert _cgroup_cpus(tmp_path) == cpus

@@ -17,6 +17,7 @@ from project_fanout.engine import FanoutPolicy, InlinePool, ProcessPool, Record,
 from project_fanout.engine.errors import InvalidRecordError, LedgerError, PoolClosedError
 from project_fanout.engine.model import UnitError
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
+from project_fanout.engine.rate import Rate
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import Memory, StageRun
 from project_fanout.engine.stages import describe_stage
@@ -73,12 +74,19 @@ def run(
 class HandPool:
     """A pool of one worker that the test plays by hand, where the order of two replies matters."""
 
-    workers = 1
-
     def __init__(self) -> None:
         self.calls: dict[str, Future[UnitReply]] = {}
 
-    def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
+    def places(self, call: UnitCall) -> int:
+        return 1
+
+    def submit(
+        self,
+        call: UnitCall,
+        on_log: Callable[[UnitLog], None] | None = None,
+        rate: Rate | None = None,
+        on_begin: Callable[[], None] | None = None,
+    ) -> "Future[UnitReply]":
         """Keep the call for `reply`."""
         self.calls[call.unit_key] = Future()
         self.calls[call.unit_key].set_running_or_notify_cancel()
@@ -214,16 +222,41 @@ def test_what_would_fail_again_is_not_tried_again(tmp_path: Path, pool: UnitPool
     assert (ended.status, ended.attempts, len(list(tmp_path.iterdir()))) == ("failed", 1, 1)
 
 
+@pytest.mark.parametrize(
+    ("how", "times", "max_attempts", "tries", "attempts", "error"),
+    [
+        ("RetryAfter", 4, 1, 5, 1, None),
+        ("RetryAfter", 99, 1, 11, 1, "RetryAfter: 429 Too Many Requests"),
+        ("RetryAfter", 99, 3, 11, 1, "RetryAfter: 429 Too Many Requests"),
+        ("RetryRequested", 3, 1, 4, 4, None),
+        ("RetryRequested", 99, 2, 4, 4, "dagster._core.definitions.events.RetryRequested"),
+        ("Failure", 1, 2, 2, 2, None),
+        ("final Failure", 1, 5, 1, 1, "Failure: no such page"),
+    ],
+)
+def test_a_stage_says_when_it_may_be_tried_again(
+    tmp_path: Path, how: str, times: int, max_attempts: int, tries: int, attempts: int, error: str | None
+) -> None:
+    """`RetryAfter` loses no attempt, ten times; Dagster's own exceptions mean what they say."""
+    policy = FanoutPolicy(max_attempts=max_attempts, retry_delay_s=0.01)
+    with ProcessPool(1) as pool:
+        records = [Record("r1", [Unit("u1", [how, times])])]
+        (outcome,) = outcomes(run(records, [stages.come_back], pool, policy, folder=str(tmp_path)))
+    assert len(list(tmp_path.iterdir())) == tries
+    assert outcome.attempts == attempts
+    assert outcome.succeeded == (error is None)
+    assert error is None or error in str(outcome.error)
+
+
 def test_a_result_that_cannot_travel_is_not_tried_again(tmp_path: Path, pool: UnitPool) -> None:
-    """A unit that returns what JSON cannot give back costs one attempt, and the place is named."""
+    """A unit that returns what cannot travel costs one attempt, and the place is named."""
     said = {
-        "merged keys": "TypeError: result['years'] has the key 1, an int, which is not JSON",
-        "number as a key": "TypeError: result[0] has the key 2024, an int, which is not JSON",
-        "a set": "TypeError: result['tags'] is a set, which is not JSON",
-        "a generator": "TypeError: result is a generator, which is not JSON",
-        "a unit": "TypeError: result is a Unit, which is not JSON",
-        "a fan-out with merged keys": "TypeError: payload of unit 'odd' has the key 1, an int, which is not JSON",
-        "too long": "ValueError: the result is 67,108,867 bytes of JSON, more than max_result_bytes",
+        "merged keys": "UnsupportedValueError: result['years'] has two keys of which the same travels, 1",
+        "a lock": "UnsupportedValueError: result['tags'][1] is a _thread.lock, which cannot travel",
+        "a generator": "UnsupportedValueError: result is a generator, which cannot travel between processes: make",
+        "a unit": "UnsupportedValueError: result is a Unit, which cannot travel",
+        "a fan-out": "UnsupportedValueError: payload of unit 'odd'['of'] is a tuple_iterator, which cannot travel",
+        "too long": "UnsupportedValueError: the result takes 67,108,867 bytes, more than max_result_bytes",
     }
     policy = FanoutPolicy(max_attempts=3, retry_delay_s=0.0)
     record = Record("r", [Unit(key) for key in said])
@@ -351,6 +384,9 @@ def test_a_step_that_gives_up_leaves_no_work_behind(tmp_path: Path, process_pool
         def recall(self, run: StageRun, tasks: Sequence[Task]) -> list[tuple[Task, UnitOutcome]]:
             return []
 
+        def begin(self, run: StageRun, task: Task) -> None:
+            """Nothing to note."""
+
         def remember(self, task: Task, outcome: UnitOutcome) -> None:
             raise LedgerError("disk full")
 
@@ -391,6 +427,9 @@ def test_inline_a_unit_is_kept_before_the_next_one_begins(tmp_path: Path) -> Non
 
         def recall(self, run: StageRun, tasks: Sequence[Task]) -> list[tuple[Task, UnitOutcome]]:
             return []
+
+        def begin(self, run: StageRun, task: Task) -> None:
+            """Nothing to note."""
 
         def remember(self, task: Task, outcome: UnitOutcome) -> None:
             begun.append(len(list(tmp_path.iterdir())))
@@ -454,10 +493,12 @@ def test_a_wrong_fanout_is_that_units_failure(pool: UnitPool, function: Any, why
     assert re.search(re.escape(why), str(ended.error))
 
 
-def test_a_payload_that_is_not_json_is_refused_before_any_unit(tmp_path: Path) -> None:
+def test_a_payload_that_cannot_travel_is_refused_before_any_unit(tmp_path: Path) -> None:
     """With record, unit and the place in the payload."""
-    records = [Record("r", [Unit("fine"), Unit("odd", {"when": {1}})])]
-    with pytest.raises(InvalidRecordError, match=r"Unit 'odd' of record 'r': payload\['when'\] is a set"):
+    records = [Record("r", [Unit("fine"), Unit("odd", {"when": iter(())})])]
+    with pytest.raises(
+        InvalidRecordError, match=r"Unit 'odd' of record 'r': payload\['when'\] is a tuple_iterator"
+    ):
         run(records, [stages.mark], InlinePool(), folder=str(tmp_path))
     assert not list(tmp_path.iterdir())
 

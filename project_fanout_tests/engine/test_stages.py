@@ -12,7 +12,7 @@ import pytest
 
 from project_fanout.engine import ProcessPool, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
-from project_fanout.engine.pools.execute import load_stage
+from project_fanout.engine.pools.attempt.attempt import found_by_name
 from project_fanout.engine.stages import describe_stage
 from project_fanout_tests.engine import runner_stages
 from project_fanout_tests.engine.pools.support import make_call
@@ -80,18 +80,28 @@ def any_kwargs(unit: Unit, **params: Any) -> None:
     """Hide its params."""
 
 
-async def coroutine(unit: Unit) -> int:
-    """Return a coroutine, which nobody awaits."""
+def one_unit(unit: Unit) -> int:
+    """Take one unit at a time."""
     return 1
 
 
+async def coroutine(unit: Unit) -> int:
+    """Run beside others."""
+    return 1
+
+
+def batch(units: list[Unit[int]], *, scale: int = 1) -> list[int]:
+    """Take many units at once."""
+    return [unit.payload * scale for unit in units]
+
+
 def generator(unit: Unit) -> Iterator[int]:
-    """Return a generator, which is not JSON."""
+    """Return a generator, which cannot travel."""
     yield 1
 
 
 async def async_generator(unit: Unit) -> AsyncIterator[int]:
-    """Return an asynchronous generator, which is not JSON."""
+    """Return an asynchronous generator, which cannot travel."""
     yield 1
 
 
@@ -134,7 +144,7 @@ def test_a_stage_is_described_by_what_a_worker_needs(
     """Its name, its params, and a reference under which a worker finds this very function."""
     stage = describe_stage(function)
     assert (stage.name, stage.params) == (function.__name__, params)
-    assert load_stage(stage.reference) is function
+    assert found_by_name(stage.reference) is function
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,6 @@ def test_a_stage_is_described_by_what_a_worker_needs(
         (only_keywords, "0 positional parameters"),
         (any_args, "*units"),
         (any_kwargs, "**params"),
-        (coroutine, "coroutine"),
         (generator, "it is a generator function"),
         (async_generator, "it is an asynchronous generator function"),
         (orphan, "no_such_module_x"),
@@ -216,3 +225,12 @@ def test_a_package_behind_a_link_is_found_under_the_links_name(
 def test_every_function_at_the_top_of_a_module_is_a_stage(name: str) -> None:
     """With `*, param: type = default` for its params."""
     assert describe_stage(getattr(runner_stages, name)).name == name
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"), [(coroutine, (True, False)), (batch, (False, True)), (one_unit, (False, False))]
+)
+def test_the_kind_of_a_stage_is_read_from_its_definition(function: object, kind: tuple[bool, bool]) -> None:
+    """`async def` is a coroutine, `units: list[Unit]` a batch, and anything else takes one unit at a time."""
+    stage = describe_stage(function)
+    assert (stage.is_async, stage.is_batch) == kind

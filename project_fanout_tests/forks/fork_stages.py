@@ -1,8 +1,10 @@
 """Stages of the forks in the tests."""
 
 import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from project_fanout.engine import Fanout, Unit
 from project_fanout.forks.consume import consume
@@ -53,8 +55,8 @@ def succeed_at(unit: Unit, *, folder: str, attempt: int) -> int:
     return started
 
 
-def not_a_number(unit: Unit, *, number: float) -> float:
-    return float("nan")
+def make_lock(unit: Unit, *, number: float) -> Any:
+    return threading.Lock()
 
 
 def consume_together(

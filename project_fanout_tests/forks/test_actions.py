@@ -33,7 +33,7 @@ def test_defaults_for_every_action_that_has_the_input():
 
 def test_what_resources_supply_is_no_input():
     """A parameter that a resource fills cannot be set by a task."""
-    actions = Actions([leave_mark], supplied=frozenset({"folder"}))
+    actions = Actions([leave_mark], supplied={"folder": None})
     assert list(actions.find("leave_mark").params) == []
     with pytest.raises(Exception, match="folder is no param"):
         actions.find("leave_mark").plan({"folder": "/"})

@@ -74,6 +74,17 @@ def test_a_path_may_have_any_letters(tmp_path):
     assert asked == ["/%C3%A4%20b?q=%C3%B6&r=%25"]
 
 
+def test_a_redirect_may_have_any_letters(tmp_path):
+    """A server that sends a place in bare UTF-8, with a space, is asked for exactly that."""
+    answers = {
+        "/moved": redirect("/ä b%20c?q=ö".encode().decode("latin-1")),
+        "/%C3%A4%20b%20c?q=%C3%B6": content(b"x"),
+    }
+    with serving(answers) as (host, _):
+        fetch(f"http://{host}/moved", RemoteFiles((host,)), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"x"
+
+
 @pytest.mark.parametrize("allowed", [(), ("example.org",), ("127.0.0.1",), ("127.0.0.1:1",)])
 def test_a_host_that_is_not_allowed_gets_no_request(tmp_path, allowed):
     """A name stands for that name and its default port alone, and a refused server hears nothing."""
@@ -153,13 +164,13 @@ def test_a_file_that_ends_too_early(tmp_path):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("http://{host}/gone", "cannot be fetched: Not Found"),
+        ("http://{host}/gone", "was answered with 404 Not Found, accepted: 200"),
         ("http://user:secret@{host}/a", "holds a user name or password"),
         ("http://{host}x/a", "is not a URL"),
         ("http://user:secret@{host}x/a", "is not a URL"),
         ("http://{host}/away", "redirects to 'http://elsewhere.example/a'"),
         ("http://{host}/here", "holds a user name or password"),
-        ("http://{host}/file", "Redirection to url 'file://elsewhere.example/a' is not allowed"),
+        ("http://{host}/file", "redirects to 'file://elsewhere.example/a': a redirect has to stay"),
         ("http://{host}/part", "was answered with 206 Partial Content, accepted: 200"),
         ("http://{host}/none", "was answered with 204 No Content, accepted: 200"),
         ("http:///a", "at the host ''"),

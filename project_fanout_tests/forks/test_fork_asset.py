@@ -22,13 +22,14 @@ from project_fanout_tests.forks.fork_stages import (
     fail,
     hang,
     leave_mark,
-    not_a_number,
+    make_lock,
     shout,
     split_words,
     succeed_at,
 )
 from project_fanout_tests.forks.jobs import stored
 from project_fanout_tests.instances import local_instance
+from project_fanout_tests.nightly import examples
 
 ACTIONS = [
     double,
@@ -37,7 +38,7 @@ ACTIONS = [
     hang,
     leave_mark,
     succeed_at,
-    not_a_number,
+    make_lock,
     Action("double_and_one", [double, add_one]),
     Action("letters", [split_words, count_letters], version=2),
 ]
@@ -230,17 +231,18 @@ def test_what_cannot_run_is_refused_before_any_step(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_that_is_not_json_fails_its_task():
+def test_a_result_that_cannot_travel_fails_its_task():
     """What a task returns is data; anything else is that task's failure."""
-    result = materialize(fork, tasks(("a", "not_a_number", {"number": 1}, {"optional": True})))
-    assert "nan, which is not JSON" in result.output_for_node("fork")["a"]["reasonForIncompletion"]
+    result = materialize(fork, tasks(("a", "make_lock", {"number": 1}, {"optional": True})))
+    assert "_thread.lock, which cannot travel" in result.output_for_node("fork")["a"]["reasonForIncompletion"]
 
 
 @pytest.mark.slow
-def test_five_hundred_tasks_of_three_kinds(tmp_path):
-    """Every reference is in the join once, in the order given, with the output of its own kind."""
+def test_many_tasks_of_three_kinds(tmp_path):
+    """Every reference is in the join once, in the order given, with the output of its own kind: 100, at night 500."""
+    count = examples(100, at_night=500)
     kinds = [("double", {"number": 7}), ("shout", {"text": "hi"}), ("double_and_one", {"number": 7})]
-    entries = [(f"task_{499 - index:03}", *kinds[index % 3]) for index in range(500)]
+    entries = [(f"task_{count - 1 - index:03}", *kinds[index % 3]) for index in range(count)]
     with (
         local_instance(tmp_path) as instance,
         dg.execute_job(
@@ -251,7 +253,7 @@ def test_five_hundred_tasks_of_three_kinds(tmp_path):
     ):
         join = stored(instance, "many")
         steps = [event.step_key for event in result.all_events if event.is_step_success]
-    assert sum("process_record" in step for step in steps) == len(set(steps)) - 2 == 500
+    assert sum("process_record" in step for step in steps) == len(set(steps)) - 2 == count
     assert list(join) == [reference for reference, *_ in entries]
     outputs = {"double": {"number": 14}, "shout": {"text": "HI!"}, "double_and_one": {"number": 15}}
     assert all(join[reference]["output"] == outputs[name] for reference, name, _ in entries)

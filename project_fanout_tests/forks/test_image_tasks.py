@@ -174,7 +174,7 @@ def test_references_that_look_alike_have_files_of_their_own(run, photo, tmp_path
     ("location", "error", "said"),
     [
         ("{folder}/gone.png", PictureError, "does not exist"),
-        ("{folder}/text.png", PictureError, "not a picture"),
+        ("{folder}/text.png", PictureError, "not an image file"),
         ("{folder}", PictureError, "not a file but a folder"),
         ("ftp://host/a.png", FileLocationError, "'ftp'"),
         ("https://pbs.twimg.com/a.png", FileLocationError, "accepted: none"),

@@ -150,7 +150,7 @@ def test_all_problems_in_one_message():
     )
     expected = [
         "dynamicTasks[2]: taskReferenceName is missing",
-        "dynamicTasks[8]: is 'text', accepted: a task",
+        "dynamicTasks[8]: is 'text', accepted: a map of taskReferenceName, name",
         "taskReferenceName 'a' is given to dynamicTasks[0] and dynamicTasks[1]",
         "dynamicTasksInput has inputs for 'stray', and no task has that",
         "joinOn names 'elsewhere', and no task has that",
@@ -169,14 +169,20 @@ def test_all_problems_in_one_message():
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (fork(task("a", retryCount=-1)), "('a'): retryCount is -1: "),
-        (fork(task("a", timeoutSeconds="soon")), "('a'): timeoutSeconds is 'soon': "),
-        (fork(task("a", optional="perhaps")), "('a'): optional is 'perhaps': "),
+        (fork(task("a", retryCount=-1)), "('a'): retryCount is -1, accepted: int | None, 0 to 99"),
+        (
+            fork(task("a", timeoutSeconds="soon")),
+            "('a'): timeoutSeconds is 'soon', accepted: float | None, 0 or more",
+        ),
+        (fork(task("a", optional="perhaps")), "('a'): optional is 'perhaps', accepted: bool"),
         (
             fork(task("a", startDelay=5)),
             "('a'): startDelay is not supported here, accepted: taskReferenceName, name",
         ),
-        (fork(task("a", type="HTTP")), "('a'): type is 'HTTP': Input should be 'SIMPLE'"),
+        (
+            fork(task("a", type="HTTP")),
+            "('a'): type is 'HTTP', accepted: one of 'SIMPLE', 'CUSTOM', 'SUB_WORKFLOW'",
+        ),
         (
             fork(task("a", type="SUB_WORKFLOW")),
             "('a'): subWorkflowParam is missing, and type is SUB_WORKFLOW",
@@ -186,21 +192,38 @@ def test_all_problems_in_one_message():
             "('a'): subWorkflowParam is given, so type has to be",
         ),
         (fork(task("a", name=None)), "('a'): name is missing"),
-        (fork({**task("a"), "taskReferenceName": 7}, inputs={}), "taskReferenceName is 7: "),
+        (fork({**task("a"), "taskReferenceName": 7}, inputs={}), "taskReferenceName is 7, accepted: str, "),
         (fork(task("a"), inputs={"a": [1]}), "('a'): its inputs are [1], accepted: a map"),
-        (fork(task("a"), inputs=[1]), "dynamicTasksInput is [1], accepted: a map"),
-        ({"dynamicTasks": {"a": 1}}, "dynamicTasks is {'a': 1}, accepted: a list"),
-        (fork(task("a"), joinOn="a"), "joinOn is 'a', accepted: a list"),
-        ({"forkTaskName": "double"}, "forkTaskInputs is None, accepted: a list"),
+        (fork(task("a"), inputs=[1]), "dynamicTasksInput is [1], accepted: dict[str, Any]"),
+        ({"dynamicTasks": {"a": 1}}, "dynamicTasks is {'a': 1}, accepted: list[Any]"),
+        (fork(task("a"), joinOn="a"), "joinOn is 'a', accepted: list[str]"),
+        ({"forkTaskName": "double"}, "forkTaskInputs is missing, accepted: a list"),
         ({"forkTaskInputs": [{"number": 1}]}, "forkTaskName is missing: give it or forkTaskWorkflow"),
         ({"forkTaskName": "double", "forkTaskType": "HTTP", "forkTaskInputs": []}, "forkTaskType is 'HTTP'"),
         ({**fork(task("a")), "forkTaskName": "double"}, "exclude each other"),
+        ({"forkTaskName": "", "forkTaskInputs": [{}]}, "forkTaskName is '', accepted: str, at least 1 long"),
+        (
+            {"forkTaskWorkflow": "", "forkTaskInputs": [{}]},
+            "forkTaskWorkflow is '', accepted: str, at least 1 long",
+        ),
+        ({"forkTaskName": "double", "forkTaskInputs": "x"}, "forkTaskInputs is 'x', accepted: list[Any]"),
+        ({1: 2}, "1 is 1: Keys should be strings"),
         ({"dynamicTask": []}, "dynamicTask is not supported here, accepted: dynamicTasks, "),
     ],
 )
 def test_one_problem(request_, said):
     """Every single mistake is named with its value and what is accepted."""
     assert any(said in problem for problem in problems(request_)), problems(request_)
+
+
+def test_a_wrong_version_is_one_problem():
+    """What is wrong with the fork itself is said once, not for each of its inputs."""
+    fork_ = {
+        "forkTaskWorkflow": "double_and_one",
+        "forkTaskWorkflowVersion": 0,
+        "forkTaskInputs": [{"number": 1}] * 3,
+    }
+    assert problems(fork_) == ["forkTaskWorkflowVersion is 0, accepted: int | None, 1 or more"]
 
 
 def test_shared_inputs_that_no_action_has_are_refused():

@@ -141,7 +141,7 @@ def bad_pictures(folder: Path) -> dict[str, str]:
     return {
         "zero.jpg": "empty: 0 bytes",
         "truncated.jpg": "truncated",
-        "text.png": "its content is not a picture",
+        "text.png": "not an image file",
         "bomb.png": "decompression bomb",
         "animated.gif": "GIF with 3 frames",
         "animated.webp": "WEBP with 3 frames",

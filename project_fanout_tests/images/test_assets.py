@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from project_fanout.definitions import defs
@@ -71,7 +72,7 @@ def test_the_query_of_the_readme_tells_what_a_phone_loads(shipped):
     (folder / "phone.sql").write_text(query)
     [command] = re.findall(r'^\.venv/bin/python -c "(import duckdb.*)"$', text, re.MULTILINE)
     command = command.replace("output/warehouse", "warehouse")
-    shown = run_python("-c", command, home=folder, folder=folder, fresh=True)
+    shown = run_python("-c", command, home=folder, folder=folder)
     assert shown.returncode == 0, shown.stderr
     assert "chelsea.png" in shown.stdout
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as connection:
@@ -145,27 +146,33 @@ def test_metadata_lead_to_the_page_and_show_the_saving(shipped):
     assert "astronaut.png" in metadata["bytes_by_photograph"].value
 
 
-def test_the_summary_says_what_there_is_and_where(shipped, capsys):
+def summarised(database):
+    """Call the command on *database*."""
+    return CliRunner().invoke(command.main, ["--database", str(database)], catch_exceptions=False)
+
+
+def test_the_summary_says_what_there_is_and_where(shipped):
     """The command names photographs, renditions, saving, files, page and tables."""
     folder, _ = shipped
-    assert command.main(["--database", str(folder / "warehouse.duckdb")]) == 0
-    said = capsys.readouterr().out
-    assert "photographs  5\n" in said
-    assert "renditions   81, " in said
-    assert said.count("saved        ") == 3
+    done = summarised(folder / "warehouse.duckdb")
+    assert done.exit_code == 0
+    assert "photographs  5\n" in done.stdout
+    assert "renditions   81, " in done.stdout
+    assert done.stdout.count("saved        ") == 3
     for path in (folder / "renditions", folder / "renditions" / "index.html", folder / "warehouse.duckdb"):
-        assert str(path) in said
+        assert str(path) in done.stdout
 
 
-def test_the_summary_before_any_run_says_what_to_do(tmp_path, capsys):
+def test_the_summary_before_any_run_says_what_to_do(tmp_path):
     """Without tables there is a plain sentence and an exit code, not a traceback."""
-    assert command.main(["--database", str(tmp_path / "none.duckdb")]) == 1
-    assert "none.duckdb does not exist. Materialise images_job first" in capsys.readouterr().err
+    done = summarised(tmp_path / "none.duckdb")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "none.duckdb does not exist. Materialise images_job first" in done.stderr
     duckdb.connect(str(tmp_path / "empty.duckdb")).close()
-    assert command.main(["--database", str(tmp_path / "empty.duckdb")]) == 1
+    assert summarised(tmp_path / "empty.duckdb").exit_code == 1
 
 
-def test_the_summary_during_a_run_says_that_the_database_is_in_use(tmp_path, capsys):
+def test_the_summary_during_a_run_says_that_the_database_is_in_use(tmp_path):
     """Who asks while a run stores its tables, or names another file, gets a plain sentence, not a traceback."""
     database = tmp_path / "warehouse.duckdb"
     hold = (
@@ -175,12 +182,14 @@ def test_the_summary_during_a_run_says_that_the_database_is_in_use(tmp_path, cap
         [sys.executable, "-c", hold, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout.readline() == b"open\n"
-        assert command.main(["--database", str(database)]) == 1
+        done = summarised(database)
         holder.stdin.close()
-    assert f"{database} is in use, by a run or another program" in capsys.readouterr().err
+    assert done.exit_code == 1
+    assert f"{database} is in use, by a run or another program" in done.stderr
     (tmp_path / "notes.txt").write_text("no database " * 1000)
-    assert command.main(["--database", str(tmp_path / "notes.txt")]) == 1
-    assert "notes.txt cannot be read: IO Error" in capsys.readouterr().err
+    done = summarised(tmp_path / "notes.txt")
+    assert done.exit_code == 1
+    assert "notes.txt cannot be read: IO Error" in done.stderr
 
 
 def test_bad_pictures_among_good_ones_are_all_named_and_the_good_ones_finish(tmp_path):
@@ -246,7 +255,7 @@ def test_a_folder_that_does_not_exist_fails_by_name(tmp_path):
     """A wrong source_dir fails the catalogue, and nothing downstream runs."""
     result = run(tmp_path, tmp_path / "nowhere")
     assert not result.success
-    assert f"{tmp_path / 'nowhere'} does not exist" in failure_text(result)
+    assert f"{tmp_path / 'nowhere'} cannot be listed: No such file or directory" in failure_text(result)
     assert result.get_asset_materialization_events() == []
 
 

@@ -157,11 +157,12 @@ def test_an_empty_folder_has_no_pictures(tmp_path):
 def test_a_folder_that_does_not_exist_is_named(tmp_path):
     """A wrong source_dir is refused with the value and the path it stands for."""
     with pytest.raises(
-        PictureError, match=r"source_dir is '.*/nowhere': /.*/nowhere does not exist\. Give the folder"
+        PictureError,
+        match=r"source_dir is '.*/nowhere': /.*/nowhere cannot be listed: No such file or directory\. Give the folder",
     ):
         find_pictures(str(tmp_path / "nowhere"))
     (tmp_path / "file").write_text("x")
-    with pytest.raises(PictureError, match="is not a folder"):
+    with pytest.raises(PictureError, match="cannot be listed: Not a directory"):
         find_pictures(tmp_path / "file")
 
 

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image, ImageCms
 
 from project_fanout.engine import Unit
-from project_fanout.engine.errors import InvalidParamsError
 from project_fanout.images.catalog import find_pictures
 from project_fanout.images.photographs import read_photographs
 from project_fanout.images.pictures import PictureError
@@ -241,22 +240,6 @@ def test_quality_decides_the_size_of_the_file(folder, tmp_path):
             for quality in ({name: 20}, {}, {name: 95})
         ]
         assert sizes == sorted(set(sizes)), name
-
-
-@pytest.mark.parametrize(
-    ("quality", "said"),
-    [
-        ({"gif": 80}, "'gif', accepted: avif, webp, jpeg"),
-        ({"webp": 101}, "webp is 101, accepted: int 1 to 100"),
-    ],
-)
-def test_a_quality_that_cannot_be_is_refused(folder, tmp_path, quality, said):
-    """An unknown format or a value out of range is named with what is accepted."""
-    unit = Unit(
-        "jpeg-60", {"file": "a", "path": "/a", "format": "jpeg", "width": 60, "height": 40, "size": [1, 1]}
-    )
-    with pytest.raises(InvalidParamsError, match=said):
-        render(unit, output_dir=str(tmp_path), quality=quality)
 
 
 def one_unit(folder, output):

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout_tests.waiting import wait_until
 
@@ -78,10 +76,3 @@ def square(unit: Unit) -> dict[str, Any]:
         wait_until(lambda: not (folder() / "hold").exists(), "the hold is over", 120)
     note(f"squared {unit.key}")
     return {"square": unit.payload**2}
-
-
-def whole_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table; may be killed before."""
-    note("collected -")
-    die_if_told("collect")
-    return table

@@ -220,7 +220,9 @@ def test_a_stage_that_returns_units_is_told_to_return_a_fanout() -> None:
         policy={"max_failed_ratio": 1},
     )
     (error,) = frame["error"]
-    assert error.startswith("TypeError: result[0] is a Unit, which is not JSON; ")
+    assert error.startswith(
+        "UnsupportedValueError: result[0] is a Unit, which cannot travel between processes: "
+    )
     assert "return Fanout([Unit(key, payload), ...])" in error
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from project_fanout.engine.ledger import Ledger, LedgerFilter
-from project_fanout_tests.orchestration import fault_jobs
+from project_fanout_tests.instances import new_home
+from project_fanout_tests.orchestration import fault_jobs, poison_jobs, poison_work
 from project_fanout_tests.orchestration.fault_work import (
     CHILDREN,
     FOLDER,
@@ -61,9 +62,8 @@ class Place:
 def new_place(path: Path, *orders: str) -> Place:
     """Return an empty place with the files *orders*, which tell the run what is to happen to it."""
     place = Place(path)
-    place.home.mkdir(parents=True)
+    new_home(place.home)
     place.work.mkdir()
-    (place.home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     for order in orders:
         (place.work / order).touch()
     return place
@@ -209,3 +209,42 @@ def test_without_a_ledger_steps_that_had_not_ended_are_run_again(
         assert len(units) == UNITS * CHILDREN
         assert {runs[unit] - before[unit] for unit in units} == {0 if has_ended else 1}
     assert 0 < sum(".square[" in step for step in ended) < RECORDS
+
+
+@pytest.mark.parametrize(("speed", "dead_runs"), [("slow", 2), ("quick", 3)])
+def test_a_unit_that_kills_its_run_each_time_is_given_up(tmp_path: Path, speed: str, dead_runs: int) -> None:
+    """After as many runs as it has attempts, one more if it is too quick to be noted; the others have their results.
+
+    When it is no longer poison, the next run tries it again.
+    """
+    home, folder = new_home(tmp_path / "home"), tmp_path / "work"
+    folder.mkdir()
+    (folder / "poison").touch()
+    (folder / speed).touch()
+
+    def execute() -> int:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            runs = instance.get_runs()
+            for each in runs:
+                if not each.is_finished:
+                    instance.report_run_failed(each)
+        parent = runs[0].run_id if runs else ""
+        process = start(
+            "-m", poison_jobs.__name__, str(home), parent, home=home, **{poison_work.FOLDER: str(folder)}
+        )
+        return process.wait(120)
+
+    codes = [execute() for _ in range(dead_runs + 1)]
+    assert codes == [-signal.SIGKILL] * dead_runs + [0]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        definitions = dg.Definitions([poison_jobs.eaten])
+        table: pd.DataFrame = definitions.load_asset_value("eaten", instance=instance)
+        bad = table[table["status"] == "crashed"]
+        assert list(bad["unit_key"]) == ["1.1"]
+        assert "in work in each of 2 runs that died" in bad["error"].iloc[0]
+        assert table["status"].eq("succeeded").sum() == 8
+    (folder / "poison").unlink()
+    assert execute() == 0
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        table = definitions.load_asset_value("eaten", instance=instance)
+    assert table["status"].eq("succeeded").all()

@@ -235,5 +235,5 @@ def test_two_runs_at_once_keep_apart(tmp_path: Path, work: Path, path: Path) -> 
     assert (ran(work), ran(others_work)) == (6, 6 + 1)
     by_run: dict[bool, list[str]] = {True: [], False: []}
     for entry in kept(path):
-        by_run[entry.run_id == mine.run_id].append(json.loads(entry.outcome.result_json or ""))
+        by_run[entry.run_id == mine.run_id].append(json.loads(entry.outcome.encoded or ""))
     assert {mine: sorted(found) for mine, found in by_run.items()} == {True: [*"abcdef"], False: [*"ABCDEF"]}

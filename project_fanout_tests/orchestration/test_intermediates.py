@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
+from project_fanout_tests.instances import new_home
 from project_fanout_tests.orchestration import fault_jobs
 from project_fanout_tests.orchestration.fault_work import FOLDER, RECORDS, journal
 from project_fanout_tests.orchestration.unit_faults import large_units, obey, only_length
@@ -80,9 +81,7 @@ def test_a_payload_is_stored_once_by_the_trigger(tmp_path: Path) -> None:
 def test_a_single_record_is_executed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With keep_intermediates one record of a run that succeeded is run again, and the asset made anew."""
     monkeypatch.setenv(FOLDER, str(tmp_path))
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    home = new_home(tmp_path / "home")
     policy = {"keep_intermediates": True, "reuse": "never"}
     with dg.DagsterInstance.from_config(str(home)) as instance:
         defs = fault_jobs.definitions("fanout")

@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,10 +14,12 @@ from pydantic import PrivateAttr
 from upath import UPath
 
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset
-from project_fanout_tests.instances import local_instance
+from project_fanout_tests.instances import local_instance, new_home
 from project_fanout_tests.object_store import Bucket
+from project_fanout_tests.orchestration import resumed_jobs
 from project_fanout_tests.orchestration.resumed_jobs import Settings, run
 from project_fanout_tests.orchestration.unit_faults import large_units, obey, only_length
+from project_fanout_tests.processes import run_python
 
 # Dagster's own, where a resource is part of another one.
 pytestmark = pytest.mark.filterwarnings(r"ignore:InitResourceContext\.dagster_run is deprecated")
@@ -80,16 +80,10 @@ def test_a_killed_run_is_resumed_from_what_it_has_left(store: str, tmp_path: Pat
     used = bucket if store == "S3" else None
     how = Settings("in_process", workers=1, bucket=(bucket.url, bucket.name) if used else None)
     (work / "kill 0.2").touch()
-    (home := tmp_path / "home").mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    command = [sys.executable, "-m", "project_fanout_tests.orchestration.resumed_jobs"]
-    done = subprocess.run(
-        [*command, str(home), str(work), json.dumps(asdict(how))],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == -9, done.stderr.decode()
+    home = new_home(tmp_path / "home")
+    arguments = [str(home), str(work), json.dumps(asdict(how))]
+    done = run_python("-m", resumed_jobs.__name__, *arguments, home=home)
+    assert done.returncode == -9, done.stderr
     with dg.DagsterInstance.from_config(str(home)) as instance:
         [killed] = instance.get_runs()
         instance.report_run_failed(killed)

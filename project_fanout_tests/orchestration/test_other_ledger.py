@@ -1,8 +1,6 @@
 """A run that computes again what an earlier one of its lineage has computed, because its ledger is another, says so."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,7 +11,11 @@ import dagster as dg
 import pytest
 
 from project_fanout.engine.ledger import Ledger, LedgerFilter
+from project_fanout_tests.instances import with_tables
+from project_fanout_tests.nightly import NIGHTLY
+from project_fanout_tests.orchestration import resumed_jobs
 from project_fanout_tests.orchestration.resumed_jobs import Settings, run
+from project_fanout_tests.processes import run_python
 
 SETTING = "set LedgerResource(url=...) or the environment variable FANOUT_LEDGER_URL"
 UNITS = 6
@@ -30,6 +32,8 @@ class Place:
         """Open the instance of a home. Its ledger is in it; runs and events are in no home."""
         folder = self.path / home
         folder.mkdir(exist_ok=True)
+        if not (self.path / "shared").exists():
+            with_tables(self.path / "shared")
         shared = json.dumps(str(self.path / "shared"))
         (folder / "dagster.yaml").write_text(
             f"telemetry: {{enabled: false}}\nstorage: {{sqlite: {{base_dir: {shared}}}}}\n"
@@ -68,12 +72,10 @@ class Place:
         """Run in a process of its own until the unit *at* has it killed; return the run's id."""
         self.order(f"kill {at}")
         with self.instance() as instance:
-            command = [sys.executable, "-m", "project_fanout_tests.orchestration.resumed_jobs"]
-            arguments = [str(self.path / "home"), str(self.work), json.dumps(asdict(how))]
-            done = subprocess.run(
-                [*command, *arguments], cwd=Path(__file__).parents[2], capture_output=True, check=False
-            )
-            assert done.returncode == -9, done.stderr.decode()
+            home = self.path / "home"
+            arguments = [str(home), str(self.work), json.dumps(asdict(how))]
+            done = run_python("-m", resumed_jobs.__name__, *arguments, home=home)
+            assert done.returncode == -9, done.stderr
             [killed] = instance.get_runs()
             instance.report_run_failed(killed)
         return killed.run_id
@@ -114,9 +116,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 OFF = Settings(ledger={"enabled": False})
 
 
+#: A run with a process for each of its steps takes its time; three of them in a row are for the night.
+PROCESS_PER_STEP = [("multiprocess", True), *([("multiprocess", False)] if NIGHTLY else [])]
+
+
 @pytest.mark.parametrize(
-    ("executor", "from_failure"),
-    [("fanout", False), ("in_process", True), ("multiprocess", False), ("multiprocess", True)],
+    ("executor", "from_failure"), [("fanout", False), ("in_process", True), *PROCESS_PER_STEP]
 )
 def test_a_moved_home_is_named_with_the_ledger_and_the_setting(
     place: Place, executor: str, from_failure: bool

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from project_fanout_tests.engine.pools.support import child_pids, lives
+from project_fanout_tests.instances import new_home
 from project_fanout_tests.orchestration import jobs
 from project_fanout_tests.orchestration.support import assert_same, table
 from project_fanout_tests.processes import Process, run_python, start
@@ -23,9 +24,7 @@ COMMAND = ("-m", "dagster", "job", "execute", "-m", jobs.__name__, "-j")
 @pytest.fixture
 def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """Return an instance that other processes share: its DAGSTER_HOME is in the environment."""
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    home = new_home(tmp_path / "home")
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     with dg.DagsterInstance.get() as found:
         yield found
@@ -36,10 +35,10 @@ def execute_job(name: str, config: Path, home: Path, **options: Any) -> "subproc
     return run_python(*COMMAND, name, "-c", str(config), home=home, **options)
 
 
-def start_job(name: str, config: Path, home: Path, log: Path, *, fresh: bool = False) -> Process:
+def start_job(name: str, config: Path, home: Path, log: Path) -> Process:
     """Start a job from the command line; what it prints goes to *log*."""
     with log.open("w") as output:
-        return start(*COMMAND, name, "-c", str(config), home=home, output=output, errors=output, fresh=fresh)
+        return start(*COMMAND, name, "-c", str(config), home=home, output=output, errors=output)
 
 
 def descendants(pid: int) -> set[int]:
@@ -108,7 +107,7 @@ def test_no_step_outlives_a_killed_run_under_the_multiprocess_executor(
     marks.mkdir()
     params = {"folder": str(marks), "count": 1, "units": 2, "at": "r0u0"}
     config = written(tmp_path, {"ops": {"held": {"config": {"params": params}}}})
-    run = start_job("held_multiprocess", config, tmp_path / "home", tmp_path / "log", fresh=True)
+    run = start_job("held_multiprocess", config, tmp_path / "home", tmp_path / "log")
     wait_until(lambda: (marks / "r0u0.0").exists() or run.poll() is not None, "a unit runs", 120)
     assert run.poll() is None, (tmp_path / "log").read_text()[-3000:]
     below = descendants(run.pid)

@@ -8,14 +8,8 @@ import pytest
 from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
 from project_fanout.engine.model import Status
 from project_fanout.engine.record_state import EncodedUnit, RecordState
-from project_fanout.orchestration.report import (
-    COLUMNS,
-    asset_metadata,
-    counts_metadata,
-    failures_text,
-    outcome_frame,
-    step_metadata,
-)
+from project_fanout.orchestration.report import asset_metadata, counts_metadata, failures_text, step_metadata
+from project_fanout.orchestration.table import COLUMNS, outcome_frame
 
 
 def fine(result: object, *, unit: str = "u", record: str = "r", seconds: float = 0.5) -> UnitOutcome:
@@ -27,7 +21,7 @@ def fine(result: object, *, unit: str = "u", record: str = "r", seconds: float =
         status="succeeded",
         attempts=1,
         seconds=seconds,
-        result_json=json.dumps(result),
+        encoded=json.dumps(result),
     )
 
 
@@ -228,9 +222,26 @@ def test_the_assets_metadata_of_nothing() -> None:
 
 def test_a_failed_run_names_the_first_twenty() -> None:
     """Record, unit and error of each, then a count."""
-    failed = [bad(unit=f"u{number}", record="r 1") for number in range(25)]
+    failed = [bad(unit=f"u{number}", record="r 1", message=f"bad {number}") for number in range(25)]
     lines = failures_text(failed, 100, 0.1).splitlines()
     assert lines[0] == "25 of 100 units ended without success (25.0%, max_failed_ratio allows 10.0%):"
-    assert lines[1] == "- record 'r 1', unit 'u0', stage work: failed after 3 attempts: ValueError: bad"
+    assert lines[1] == "- record 'r 1', unit 'u0', stage work: failed after 3 attempts: ValueError: bad 0"
     assert len(lines) == 22
     assert lines[-1] == "- and 5 more."
+
+
+def test_failures_that_are_alike_name_their_cause_once() -> None:
+    """With how many there are of each, and record and unit of the first twenty of all."""
+    alike = [bad(unit=f"u{number}", record="r 1") for number in range(52)]
+    other = bad("timed_out", unit="odd", message="slow")
+    text = failures_text([alike[0], other, *alike[1:]], 100, 0.1)
+    assert text.count("ValueError: bad") == 1
+    assert "- 52 units of stage work, each failed after 3 attempts: ValueError: bad\n" in text
+    assert "  They are record 'r 1', unit 'u0'; record 'r 1', unit 'u1'; " in text
+    assert text.endswith("record 'r 1', unit 'u19'; and 32 more.\n- and 1 more.")
+    few = failures_text([alike[0], other, alike[1]], 100, 0.1).splitlines()[1:]
+    assert few == [
+        "- 2 units of stage work, each failed after 3 attempts: ValueError: bad",
+        "  They are record 'r 1', unit 'u0'; record 'r 1', unit 'u1'.",
+        "- record 'r', unit 'odd', stage work: timed_out after 3 attempts: ValueError: slow",
+    ]

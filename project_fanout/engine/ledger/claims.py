@@ -14,8 +14,10 @@ from sqlalchemy.sql.expression import bindparam
 from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger.database import LedgerDatabase
+from project_fanout.engine.ledger.rates import shared_rate
 from project_fanout.engine.ledger.rows import chunks
 from project_fanout.engine.ledger.schema import CLAIMS, digest
+from project_fanout.engine.rate import Rate
 from project_fanout.engine.values import to_json
 
 ClaimState = Literal["claimed", "confirmed", "released"]
@@ -65,6 +67,10 @@ class Claims(Closing):
 
     def __init__(self, url: str | Path, *, create: bool = True, lock_timeout_s: float = 60.0) -> None:
         self._database = LedgerDatabase(url, create=create, lock_timeout_s=lock_timeout_s)
+
+    def rate(self, name: str, per_second: float) -> Rate:
+        """Return the rate *name*, which all who use this database share."""
+        return shared_rate(self._database, name, per_second)
 
     def close(self) -> None:
         """Close the connections."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, select, update
+from sqlalchemy import Connection, Engine, create_engine, event, insert, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
     ArgumentError,
@@ -19,21 +19,24 @@ from sqlalchemy.exc import (
 )
 
 from project_fanout.engine.errors import LedgerError
+from project_fanout.engine.ledger.migrations import stored_version, upgrade
 from project_fanout.engine.ledger.schema import METADATA, SCHEMA, SCHEMA_VERSION
 
 _T = TypeVar("_T")
 
 #: Name of the environment variable that says where the ledger is.
 LEDGER_URL = "FANOUT_LEDGER_URL"
+#: And of the one that says where its large values are.
+VALUES_URL = "FANOUT_VALUES_URL"
 #: Name of the file in the home of a Dagster instance.
 LEDGER_FILE = "fanout_ledger.db"
 
 #: PostgreSQL's codes of errors that pass: serialization failure, deadlock, server starting or going down, a
-#: connection ended because it was idle, too many of them, and another process inserted the row or made the table
-#: between our look and our insert.
-_PASSING_STATES = frozenset(
-    {"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "53300", "23505", "42P07"}
-)
+#: connection ended because it was idle, too many of them, and another process inserted the row between our look
+#: and our insert.
+_PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "53300", "23505"})
+#: PostgreSQL's advisory lock of whoever makes or changes the ledger's tables: "fanout" in ASCII.
+_TABLES_LOCK = int.from_bytes(b"fanout", "big")
 #: Seconds to wait for a server that has not answered yet: it may be restarting, but its address may be wrong.
 _FIRST_WAIT_S = 10.0
 
@@ -52,6 +55,23 @@ def default_ledger_url(environ: Mapping[str, str] = os.environ, *, home: str | P
         f"Neither {LEDGER_URL} nor DAGSTER_HOME is set, so there is no place for the ledger. Set "
         f"{LEDGER_URL} to a file or to an SQLAlchemy URL such as postgresql://user@host/database."
     )
+
+
+def default_values_url(
+    ledger_url: str, environ: Mapping[str, str] = os.environ, *, home: str | Path | None = None
+) -> str | None:
+    """Return where the large values of a ledger are: FANOUT_VALUES_URL, else beside its file, else in *home*.
+
+    None if the ledger is on a server and there is no home: then large values are in it as well.
+    """
+    if given := environ.get(VALUES_URL):
+        return given
+    url = _parsed(ledger_url)
+    if url.get_backend_name() == "sqlite" and url.database and not url.database.startswith("file:"):
+        path = Path(url.database).expanduser().absolute()
+        return str(path.with_name(f"{path.stem}_values"))
+    home = home or environ.get("DAGSTER_HOME")
+    return str(Path(home).expanduser() / "fanout_values") if home else None
 
 
 class LedgerDatabase:
@@ -166,7 +186,7 @@ class LedgerDatabase:
 
     def _open(self, *, create: bool) -> None:
         # Many workers may open it at once: nothing is written where all is there.
-        version = self.read(_stored_version)
+        version = self.read(stored_version)
         if version is None:
             if not create:
                 raise LedgerError(
@@ -174,7 +194,9 @@ class LedgerDatabase:
                 )
             if self._is_sqlite:
                 self._patiently(self._prepare_sqlite)
-            version = self.write(_create_tables)
+            version = self._change_tables(_create_tables)
+        if version < SCHEMA_VERSION:
+            version = self._change_tables(upgrade)
         if version != SCHEMA_VERSION:
             older = "an older" if version < SCHEMA_VERSION else "a newer"
             raise LedgerError(
@@ -185,6 +207,15 @@ class LedgerDatabase:
         if create:
             # A file that cannot be written is refused now, not after the first hour of work.
             self.write(_write_a_row if self._is_sqlite else lambda _: None)
+
+    def _change_tables(self, work: Callable[[Connection], int]) -> int:
+        def alone(connection: Connection) -> int:
+            # Two CREATE TABLE at once fail in PostgreSQL with half a dozen codes, of its own catalogue's too.
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TABLES_LOCK})")
+            return work(connection)
+
+        return self.write(alone)
 
     def _prepare_sqlite(self) -> None:
         # The first lets prune shrink the file and works only before there is a table.
@@ -294,19 +325,13 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _stored_version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(SCHEMA.name):
-        return None
-    return connection.scalar(select(SCHEMA.c.version).order_by(SCHEMA.c.version.desc()).limit(1))
-
-
 def _write_a_row(connection: Connection) -> None:
     # On a file that may only be read BEGIN IMMEDIATE is taken for BEGIN: only a row that is written tells.
     connection.execute(update(SCHEMA).values(version=SCHEMA.c.version))
 
 
 def _create_tables(connection: Connection) -> int:
-    version = _stored_version(connection)
+    version = stored_version(connection)
     if version is None:
         METADATA.create_all(connection)
         connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))

@@ -47,6 +47,26 @@ class LedgerEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class InWork:
+    """A unit that a run is about to begin with; its outcome ends the note.
+
+    Args:
+        scope: the lineage, asset and partition that it belongs to.
+        run_id: the run.
+        stage_index: the stage's place.
+        record_key, unit_key: the unit.
+        died: in how many earlier runs of the lineage it was in work when they died.
+    """
+
+    scope: LedgerScope
+    run_id: str
+    stage_index: int
+    record_key: str
+    unit_key: str
+    died: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSummary:
     """What the ledger holds of one scope.
 

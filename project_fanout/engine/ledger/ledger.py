@@ -1,25 +1,43 @@
 """The durable store of unit outcomes; what makes a killed run cheap to resume."""
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger.database import LedgerDatabase
 from project_fanout.engine.ledger.entry import (
+    InWork,
     LedgerEntry,
     LedgerFilter,
     LedgerScope,
     LedgerSummary,
     Pruned,
 )
+from project_fanout.engine.ledger.in_work import UnitId, died, forget, forget_scope, note, unit_id
+from project_fanout.engine.ledger.rates import shared_rate
 from project_fanout.engine.ledger.rows import chunks, conditions, entry_of, in_order, scope_id, store
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
+from project_fanout.engine.ledger.value_notes import (
+    forget_values,
+    note_values,
+    noted_values,
+    urls_of_values,
+)
 from project_fanout.engine.ledger.writer import BatchWriter
+from project_fanout.engine.rate import Rate
+from project_fanout.engine.values import ValueStore, encoded_size, sync
+
+# Of so many units of a resumed run the note that they are in work is on disk before they start: what has killed the
+# run before is among the first that it lacks.
+_CAREFUL_UNITS = 100
+# The note of others is written when they have been in work for so long.
+_LONG_S = 0.2
 
 
 @dataclass(eq=False)
@@ -44,11 +62,22 @@ class Ledger(Closing):
     lock_timeout_s: float = 60.0
     max_waiting: int = 10_000
     _database: LedgerDatabase = field(init=False)
-    _writer: BatchWriter[LedgerEntry] = field(init=False)
+    _writer: BatchWriter[LedgerEntry | InWork] = field(init=False)
+    # Units that have begun and are not noted yet: when, and which.
+    _begun: dict[tuple[LedgerScope, int, str, str], tuple[float, InWork]] = field(
+        default_factory=dict, init=False
+    )
+    # Units that stand in the database as in work: noted by this object, and by runs that have died.
+    _in_work: set[UnitId] = field(default_factory=set, init=False)
+    _left: set[UnitId] = field(default_factory=set, init=False)
+    _careful: int = field(default=_CAREFUL_UNITS, init=False)
+    _noted: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self._database = LedgerDatabase(self.url, create=self.create, lock_timeout_s=self.lock_timeout_s)
-        self._writer = BatchWriter(self._write, _size, max_items=self.max_waiting)
+        self._writer = BatchWriter(
+            self._write, _size, lambda each: isinstance(each, LedgerEntry), max_items=self.max_waiting
+        )
 
     @property
     def name(self) -> str:
@@ -63,7 +92,47 @@ class Ledger(Closing):
         Raises:
             LedgerError: an earlier outcome could not be written, or the ledger is closed.
         """
+        if self._begun:
+            outcome = entry.outcome
+            key = (entry.scope, outcome.stage_index, outcome.record_key, outcome.unit_key)
+            self._begun.pop(key, None)
         self._writer.put(entry)
+
+    def begin(self, unit: InWork, *, is_resumed: bool) -> None:
+        """Note that *unit* is about to be in work; one that ends within some tenths of a second leaves no trace.
+
+        Args:
+            unit: the unit.
+            is_resumed: whether an earlier run of the lineage may have died of it: of the first hundred of such a run
+                the note is on disk when this returns.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        if is_resumed and self._careful:
+            self._careful -= 1
+            self._writer.put(unit)
+            self._writer.flush()
+        else:
+            # No lock and no work for the thread: most units have ended before anybody looks.
+            key = (unit.scope, unit.stage_index, unit.record_key, unit.unit_key)
+            self._begun[key] = (time.monotonic(), unit)
+            self._writer.nudge()
+
+    def died(self, scope: LedgerScope, stage_index: int, run_id: str) -> Callable[[str, str], int]:
+        """Return what tells of a record key and a unit key in how many runs the unit was in work when they died.
+
+        Args:
+            scope: the lineage, asset and partition.
+            stage_index: the stage's place.
+            run_id: the run that asks, which has not died.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        found = self._database.read(lambda connection: died(connection, scope, stage_index, run_id))
+        self._left.update((scope_id(scope), stage_index, *ids) for ids in found)
+        return lambda record_key, unit_key: found.get((digest(record_key), digest(unit_key)), 0)
 
     def flush(self) -> None:
         """Return when everything that was put before is on disk; after a failure, try once more.
@@ -76,11 +145,16 @@ class Ledger(Closing):
     def close(self) -> None:
         """Flush, and close the connections; safe to call twice.
 
+        What is still in work is so no longer: who closes a ledger has not died.
+
         Raises:
             LedgerError: what was put before could not be written.
         """
         try:
             self._writer.close()
+            if left := sorted(self._in_work):
+                self._database.write(lambda connection: forget(connection, left))
+                self._in_work.clear()
         finally:
             self._database.close()
 
@@ -92,6 +166,22 @@ class Ledger(Closing):
         """
         query = select(OUTCOMES.c.scope_id).where(OUTCOMES.c.scope_id == scope_id(scope)).limit(1)
         return self._database.read(lambda connection: connection.scalar(query)) is not None
+
+    def value_store(self, scope: LedgerScope, root: str, spill_bytes: int) -> ValueStore:
+        """Return the store for large values of *scope*: a folder below *root* that `prune` will find.
+
+        Raises:
+            LedgerError: the database cannot be written.
+        """
+        store = ValueStore(f"{root.rstrip('/')}/{scope_id(scope)}", spill_bytes)
+        if store.url not in self._noted:
+            self._database.write(lambda connection: note_values(connection, scope, store.url))
+            self._noted.add(store.url)
+        return store
+
+    def rate(self, name: str, per_second: float) -> Rate:
+        """Return the rate *name*, which all who use this ledger share."""
+        return shared_rate(self._database, name, per_second)
 
     def successes(
         self, scope: LedgerScope, stage_index: int, record_keys: Iterable[str]
@@ -108,7 +198,8 @@ class Ledger(Closing):
         waiting = [
             entry
             for entry in self._writer.waiting()
-            if entry.outcome.succeeded
+            if isinstance(entry, LedgerEntry)
+            and entry.outcome.succeeded
             and entry.scope == scope
             and entry.outcome.stage_index == stage_index
             and entry.outcome.record_key in wanted
@@ -175,7 +266,7 @@ class Ledger(Closing):
         names = (table.lineage, table.asset, table.partition_key)
         lengths = [
             func.coalesce(func.length(text), 0)
-            for text in (table.result_json, table.fanout_json, table.error_json)
+            for text in (table.result_json, table.fanout_json, table.packed, table.error_json)
         ]
         query = (
             select(
@@ -184,7 +275,7 @@ class Ledger(Closing):
                 func.count().label("units"),
                 func.min(table.ended_at).label("first_at"),
                 func.max(table.ended_at).label("last_at"),
-                func.sum(lengths[0] + lengths[1] + lengths[2]).label("size_bytes"),
+                func.sum(lengths[0] + lengths[1] + lengths[2] + lengths[3]).label("size_bytes"),
             )
             .where(*conditions(chosen or LedgerFilter()))
             .group_by(*names, table.status)
@@ -202,6 +293,9 @@ class Ledger(Closing):
             )
             for scope, rows in by_scope.items()
         ]
+        known = {summary.scope for summary in found}
+        noted = self._database.read(lambda connection: noted_values(connection, chosen or LedgerFilter()))
+        found += [LedgerSummary(scope, {}, at, at, 0) for scope, at in noted.items() if scope not in known]
         return sorted(
             found,
             key=lambda each: (-each.last_at, each.scope.lineage, each.scope.asset, each.scope.partition),
@@ -222,7 +316,7 @@ class Ledger(Closing):
         ended_before: float | None = None,
         keep_last: int | None = None,
     ) -> Pruned:
-        """Remove scopes as a whole: those that meet every condition given.
+        """Remove scopes as a whole, their outcomes and large values: those that meet every condition given.
 
         Args:
             chosen: of these lineages, assets and partitions.
@@ -258,23 +352,65 @@ class Ledger(Closing):
 
     def _remove(self, scope: LedgerScope) -> int:
         statement = delete(OUTCOMES).where(OUTCOMES.c.scope_id == scope_id(scope))
-        return self._database.write(lambda connection: connection.execute(statement).rowcount)
+        removed = self._database.write(lambda connection: connection.execute(statement).rowcount)
+        # The note last: a prune that is killed in between is finished by the next one.
+        for url in self._database.read(lambda connection: urls_of_values(connection, scope)):
+            try:
+                ValueStore(url).remove()
+            except (OSError, ImportError) as error:
+                raise LedgerError(
+                    f"The values of {scope.asset} in {url} cannot be removed: {error}. Remove them yourself, or "
+                    "see that this machine may, and prune again."
+                ) from error
+        self._database.write(lambda connection: forget_values(connection, scope))
+        self._database.write(lambda connection: forget_scope(connection, scope))
+        self._noted.clear()
+        return removed
 
     def _read(self, query: Select[Any]) -> list[LedgerEntry]:
         return self._database.read(
             lambda connection: [entry_of(row) for row in connection.execute(query).mappings()]
         )
 
-    def _write(self, batch: Sequence[LedgerEntry]) -> None:
-        self._database.write(lambda connection: store(connection, batch))
+    def _write(self, batch: Sequence[LedgerEntry | InWork]) -> None:
+        outcomes = [each for each in batch if isinstance(each, LedgerEntry)]
+        begun_here = [each for each in batch if isinstance(each, InWork)] + self._long_begun()
+        over = {unit_id(each) for each in outcomes} if begun_here or self._in_work or self._left else set()
+        begun = {unit: each for each in begun_here if (unit := unit_id(each)) not in over}
+        ended = over & (self._in_work | self._left)
+        # Before the rows that name them, so that a ledger never holds a success whose value a power cut has taken.
+        try:
+            sync(value for entry in outcomes for value in entry.outcome.stored)
+        except OSError as error:
+            raise LedgerError(f"The values of ledger {self.name} could not be written: {error}.") from error
+
+        def write(connection: Connection) -> None:
+            store(connection, outcomes)
+            note(connection, begun, ended)
+
+        if outcomes or begun:
+            self._database.write(write)
+        self._in_work = (self._in_work - ended) | begun.keys()
+
+    def _long_begun(self) -> list[InWork]:
+        """Return, once, the units that have been in work for longer than most are."""
+        long_ago = time.monotonic() - _LONG_S
+        begun = [key for key, (at, _) in tuple(self._begun.items()) if at < long_ago]
+        taken = [each for key in begun if (each := self._begun.pop(key, None)) is not None]
+        if self._begun:
+            self._writer.nudge()
+        return [unit for _, unit in taken]
 
 
 def _unit(entry: LedgerEntry) -> tuple[str, str]:
     return entry.outcome.record_key, entry.outcome.unit_key
 
 
-def _size(entry: LedgerEntry) -> int:
+def _size(entry: LedgerEntry | InWork) -> int:
     """Return about how many bytes *entry* takes."""
+    if isinstance(entry, InWork):
+        return 500
     outcome, error = entry.outcome, entry.outcome.error
-    texts = len(outcome.result_json or "") + (len(error.message) + len(error.traceback) if error else 0)
-    return 1000 + texts + sum(100 + len(key) + len(payload) for key, payload in outcome.fanout or ())
+    texts = len(error.message) + len(error.traceback) if error else 0
+    children = sum(100 + len(key) + encoded_size(payload) for key, payload in outcome.fanout or ())
+    return 1000 + texts + encoded_size(outcome.encoded) + children

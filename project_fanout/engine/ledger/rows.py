@@ -22,6 +22,7 @@ from sqlalchemy.sql.expression import bindparam
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
 from project_fanout.engine.model import UnitError, UnitOutcome
+from project_fanout.engine.values import Encoded, bundle, unbundle
 
 _KEY = ("scope_id", "stage_index", "record_id", "unit_id")
 #: Most values in one IN (...): SQLite before 3.32 takes 999 parameters in all, and a key has four.
@@ -69,7 +70,8 @@ _SAME = tuple(field.name for field in fields(UnitOutcome) if field.name in OUTCO
 
 def _row(entry: LedgerEntry) -> dict[str, Any]:
     scope, outcome = entry.scope, entry.outcome
-    fanout, error = outcome.fanout, outcome.error
+    encoded, error = outcome.encoded, outcome.error
+    is_json = encoded is None or isinstance(encoded, str)
     return {
         **{name: getattr(outcome, name) for name in _SAME},
         "scope_id": scope_id(scope),
@@ -81,17 +83,40 @@ def _row(entry: LedgerEntry) -> dict[str, Any]:
         "run_id": entry.run_id,
         "code_version": entry.code_version,
         "fingerprint": entry.fingerprint,
-        "fanout_json": None if fanout is None else json.dumps(fanout, separators=(",", ":")),
+        "result_json": encoded if is_json else None,
+        "packed": None if encoded is None or is_json else bundle([encoded]),
+        **_fanout_columns(outcome.fanout),
         "error_json": None if error is None else json.dumps(asdict(error)),
     }
 
 
+def _fanout_columns(fanout: Sequence[tuple[str, Encoded]] | None) -> dict[str, Any]:
+    if fanout is None:
+        return {"fanout_json": None}
+    if all(isinstance(payload, str) for _, payload in fanout):
+        return {"fanout_json": json.dumps(fanout, separators=(",", ":"))}
+    keys = json.dumps([key for key, _ in fanout], separators=(",", ":"))
+    return {"fanout_json": keys, "packed": bundle([payload for _, payload in fanout])}
+
+
 def entry_of(row: RowMapping) -> LedgerEntry:
-    """Return the outcome that a row of the table holds."""
-    fanout, error = row["fanout_json"], row["error_json"]
+    """Return the outcome that a row of the table holds.
+
+    Raises:
+        DamagedValueError: somebody has changed the row.
+    """
+    fanout, error, packed = row["fanout_json"], row["error_json"], row["packed"]
+    values = () if packed is None else unbundle(packed)
+    if fanout is None:
+        children = None
+    elif packed is None:
+        children = tuple((key, payload) for key, payload in json.loads(fanout))
+    else:
+        children = tuple(zip(json.loads(fanout), values, strict=True))
     outcome = UnitOutcome(
         **{name: row[name] for name in _SAME},
-        fanout=None if fanout is None else tuple((key, payload) for key, payload in json.loads(fanout)),
+        encoded=values[0] if values and fanout is None else row["result_json"],
+        fanout=children,
         error=None if error is None else UnitError(**json.loads(error)),
     )
     scope = LedgerScope(row["lineage"], row["asset"], row["partition_key"])

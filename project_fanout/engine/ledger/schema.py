@@ -3,38 +3,37 @@
 import hashlib
 import json
 import re
-from typing import Any
+from functools import lru_cache
 
-from sqlalchemy import Column, Dialect, Double, Index, Integer, MetaData, String, Table, Text, TypeDecorator
-from sqlalchemy.dialects.mysql import LONGTEXT
-from sqlalchemy.types import TypeEngine
+from sqlalchemy import (
+    Column,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+)
 
-#: Version of the tables below; stored beside them and compared when a ledger is opened.
-SCHEMA_VERSION = 1
+#: Version of the tables below; stored beside them. A ledger of an earlier one is upgraded when it is opened.
+SCHEMA_VERSION = 3
 
 #: Characters of a digest: 128 bits of SHA-256.
 _DIGEST = 32
 
 
-class _LongText(TypeDecorator[str]):
-    """Text without a limit that matters; MySQL's TEXT would end at 64 KiB."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the column type of *dialect*."""
-        long = dialect.name in ("mysql", "mariadb")
-        return dialect.type_descriptor(LONGTEXT() if long else Text())
-
-
-class AnyText(_LongText):
+class AnyText(TypeDecorator[str]):
     """Any text as the inside of a JSON string in ASCII.
 
     PostgreSQL refuses NUL in a text, and what else a database takes depends on its encoding; ASCII
     goes into all of them.
     """
 
+    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
@@ -46,9 +45,10 @@ class AnyText(_LongText):
         return None if value is None else str(json.loads(f'"{value}"'))
 
 
-class JsonText(_LongText):
+class JsonText(TypeDecorator[str]):
     """JSON text; what is not ASCII in it is escaped as JSON does, so that it stays the same JSON."""
 
+    impl = Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
@@ -86,9 +86,25 @@ OUTCOMES = Table(
     Column("seconds", Double, nullable=False),
     Column("result_json", JsonText),
     Column("fanout_json", JsonText),
+    # A result, or the payloads of a fan-out (then only its keys are above), where it is more than JSON.
+    Column("packed", LargeBinary),
     Column("error_json", JsonText),
     Column("ended_at", Double, nullable=False),
+    Column("cpu_seconds", Double),
+    Column("peak_mb", Double),
     Index("fanout_outcomes_fingerprint", "fingerprint"),
+)
+
+VALUES = Table(
+    "fanout_values",
+    METADATA,
+    # The folders of large values, each noted before anything is put into it, so that prune finds them all.
+    Column("scope_id", String(_DIGEST), primary_key=True),
+    Column("url", AnyText, primary_key=True),
+    Column("lineage", AnyText, nullable=False),
+    Column("asset", AnyText, nullable=False),
+    Column("partition_key", AnyText, nullable=False),
+    Column("noted_at", Double, nullable=False),
 )
 
 CLAIMS = Table(
@@ -107,6 +123,30 @@ CLAIMS = Table(
 )
 
 
+IN_WORK = Table(
+    "fanout_in_work",
+    METADATA,
+    # The units that a run has begun and not ended: what is left here when it has died was in work then.
+    Column("scope_id", String(_DIGEST), primary_key=True),
+    Column("stage_index", Integer, primary_key=True, autoincrement=False),
+    Column("record_id", String(_DIGEST), primary_key=True),
+    Column("unit_id", String(_DIGEST), primary_key=True),
+    Column("run_id", AnyText, nullable=False),
+    # This one included.
+    Column("runs", Integer, nullable=False),
+)
+
+RATES = Table(
+    "fanout_rates",
+    METADATA,
+    Column("rate_id", String(_DIGEST), primary_key=True),
+    Column("name", AnyText, nullable=False),
+    # When the next place is free, in seconds since 1970 by the clock of whoever keeps this database.
+    Column("free_at", Double, nullable=False),
+)
+
+
+@lru_cache(maxsize=10_000)  # of the same records and scopes again and again
 def digest(*texts: str) -> str:
     """Return 32 hexadecimal digits that stand for *texts* in an index."""
     return hashlib.sha256(json.dumps(texts).encode("ascii")).hexdigest()[:_DIGEST]

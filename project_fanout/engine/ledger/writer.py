@@ -24,22 +24,28 @@ class BatchWriter(Generic[_T]):
 
     Args:
         write: writes a batch as a whole or raises `LedgerError`; called in the writer's own thread, one
-            batch after the other.
+            batch after the other. After a `nudge` the batch may be empty.
         size: about how much memory an item takes, in bytes.
+        is_outcome: whether an item is one that the message of a failed flush counts.
         max_items: most items that wait; who brings more is held up.
         max_bytes: most bytes that wait; a single larger item is taken when nothing else waits.
     """
 
     write: Callable[[Sequence[_T]], None]
     size: Callable[[_T], int]
+    is_outcome: Callable[[_T], bool] = lambda _: True
     max_items: int = 10_000
     max_bytes: int = 64 * 2**20
     _waiting: deque[tuple[_T, int]] = field(default_factory=deque, init=False)
     _bytes: int = field(default=0, init=False)
+    _written: int = field(default=0, init=False)
     _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _failure: LedgerError | None = field(default=None, init=False)
     _hurry: int = field(default=0, init=False)
+    _nudged: bool = field(default=False, init=False)
+    # Whether the thread has to be told of the first item, or has not been started.
+    _is_idle: bool = field(default=True, init=False)
     _closed: bool = field(default=False, init=False)
 
     def put(self, item: _T) -> None:
@@ -49,6 +55,13 @@ class BatchWriter(Generic[_T]):
             LedgerError: an earlier batch could not be written, or the writer is closed; *item* is not taken.
         """
         size = self.size(item)
+        # Most items are small: their number bounds them. Many threads bring some, and one that lost its turn with a
+        # lock in hand would hold up all others.
+        if self._takes_at_once(size):
+            self._waiting.append((item, 0))
+            if self._is_idle or len(self._waiting) == _LARGEST_BATCH:
+                self._wake()
+            return
         with self._changed:
             self._changed.wait_for(lambda: self._failure or self._closed or self._has_room(size))
             if self._failure:
@@ -57,14 +70,34 @@ class BatchWriter(Generic[_T]):
                 raise LedgerError("The ledger has been closed.")
             self._waiting.append((item, size))
             self._bytes += size
+            self._wake()
+
+    def _takes_at_once(self, size: int) -> bool:
+        return (
+            size <= self.max_bytes / self.max_items
+            and len(self._waiting) < self.max_items
+            and not self._failure
+            and not self._closed
+        )
+
+    def _wake(self) -> None:
+        with self._changed:
             if self._thread is None:
                 self._start()
             self._changed.notify_all()
 
+    def nudge(self) -> None:
+        """Have *write* called within half a second, whether or not there is anything to write."""
+        if self._nudged:
+            return
+        self._nudged = True
+        if self._is_idle and not self._closed:
+            self._wake()
+
     def waiting(self) -> list[_T]:
         """Return what is not known to be written yet."""
         with self._changed:
-            return [item for item, _ in self._waiting]
+            return [item for item, _ in tuple(self._waiting)]
 
     def flush(self) -> None:
         """Return when everything that was put before is written. After a failure, try once more.
@@ -75,16 +108,18 @@ class BatchWriter(Generic[_T]):
         with self._changed:
             self._failure = None
             self._hurry += 1
+            # What comes meanwhile need not be waited for.
+            wanted = self._written + len(self._waiting)
             if self._waiting and self._thread is None:
                 self._start()
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._failure or not self._waiting)
+                self._changed.wait_for(lambda: self._failure or self._written >= wanted)
             finally:
                 self._hurry -= 1
             if self._failure:
                 raise LedgerError(
-                    f"{self._failure} {len(self._waiting)} outcomes are not in it."
+                    f"{self._failure} {sum(map(self.is_outcome, self.waiting()))} outcomes are not in it."
                 ) from self._failure
 
     def close(self) -> None:
@@ -116,7 +151,7 @@ class BatchWriter(Generic[_T]):
         atexit.register(self.close)
 
     def _run(self) -> None:
-        while batch := self._gather():
+        while (batch := self._gather()) is not None:
             failure = self._try(batch)
             self._settle(0 if failure else len(batch), failure)
 
@@ -129,20 +164,27 @@ class BatchWriter(Generic[_T]):
             return LedgerError(f"The ledger could not be written: {error!r}.")
         return None
 
-    def _gather(self) -> list[_T]:
-        """Return the next batch when it is full or old enough, an empty one when there will be no more."""
+    def _gather(self) -> list[_T] | None:
+        """Return the next batch when it is full or old enough, None when there will be no more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or (self._waiting and not self._failure))
-            if self._failure:
-                return []
+            # Before the look at what waits, as those who bring something look at it afterwards.
+            self._is_idle = True
+            self._changed.wait_for(
+                lambda: self._closed or ((self._waiting or self._nudged) and not self._failure)
+            )
+            self._is_idle = False
+            if self._failure or (self._closed and not self._waiting):
+                return None
             self._changed.wait_for(
                 lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH, timeout=_GATHER_S
             )
-            return [item for item, _ in islice(self._waiting, _LARGEST_BATCH)]
+            self._nudged = False
+            return [item for item, _ in islice(tuple(self._waiting), _LARGEST_BATCH)]
 
     def _settle(self, written: int, failure: LedgerError | None) -> None:
         with self._changed:
             for _ in range(written):
                 self._bytes -= self._waiting.popleft()[1]
+            self._written += written
             self._failure = failure
             self._changed.notify_all()

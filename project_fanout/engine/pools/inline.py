@@ -10,9 +10,14 @@ from contextlib import contextmanager
 from project_fanout.engine.closing import Closing
 from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.model import UnitError
+from project_fanout.engine.pools.attempt.attempt import Attempt
+from project_fanout.engine.pools.attempt.call_stage import MAX_RESULT_BYTES
+from project_fanout.engine.pools.attempt.runtime import Runtime
+from project_fanout.engine.pools.attempt.set_ups import SetUps
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
-from project_fanout.engine.pools.execute import MAX_RESULT_BYTES, execute
-from project_fanout.engine.pools.logs import relayed_logs
+from project_fanout.engine.rate import Rate
+
+_logger = logging.getLogger(__name__)
 
 
 class InlinePool(Closing):
@@ -24,25 +29,32 @@ class InlinePool(Closing):
     threads that submit at once run their units at once.
 
     Args:
-        max_result_bytes: longest result of a unit, as JSON text.
+        max_result_bytes: longest result of a unit in bytes, encoded, where the call has no value store.
         log_level: units' log records of this level and up reach *on_log*. Records of threads that a unit
             starts do not.
     """
 
     def __init__(self, *, max_result_bytes: int = MAX_RESULT_BYTES, log_level: int = logging.INFO) -> None:
-        self._max_result_bytes = max_result_bytes
-        self._log_level = log_level
+        # What a unit logs in other threads, of which there may be many here, is not known to be the unit's.
+        self._runtime = Runtime(
+            SetUps(), max_result_bytes=max_result_bytes, log_level=log_level, own_context_only=True
+        )
         self._closed = False
         self._changed = threading.Condition()
         self._in_work: Counter[str] = Counter()
 
-    @property
-    def workers(self) -> int:
-        """How many units run at once: one for each thread that submits."""
-        return 1
+    def places(self, call: UnitCall) -> int:
+        """Return how many units run at once: one for each thread that submits, or one batch."""
+        return call.batch_size or 1
 
-    def submit(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None = None) -> "Future[UnitReply]":
-        """Run *call* and return a future that has ended; see `UnitPool.submit`.
+    def submit(
+        self,
+        call: UnitCall,
+        on_log: Callable[[UnitLog], None] | None = None,
+        rate: Rate | None = None,
+        on_begin: Callable[[], None] | None = None,
+    ) -> "Future[UnitReply]":
+        """Run *call*, when *rate* allows it, and return a future that has ended; see `UnitPool.submit`.
 
         Raises:
             PoolClosedError: the pool has been closed.
@@ -50,14 +62,21 @@ class InlinePool(Closing):
         future: Future[UnitReply] = Future()
         future.set_running_or_notify_cancel()
         with self._turn(call):
-            future.set_result(self._reply(call, on_log))
+            if on_begin is not None:
+                on_begin()
+            future.set_result(self._reply(call, on_log, rate))
         return future
 
     def close(self) -> None:
-        """Refuse further calls and those that wait for their turn; those in work go on."""
+        """Refuse further calls and those that wait for their turn; those in work go on.
+
+        What has been set up for stages is closed.
+        """
         with self._changed:
-            self._closed = True
+            was_closed, self._closed = self._closed, True
             self._changed.notify_all()
+        if not was_closed:
+            self._runtime.close(_logger.warning)
 
     @contextmanager
     def _turn(self, call: UnitCall) -> Iterator[None]:
@@ -83,15 +102,18 @@ class InlinePool(Closing):
                 self._in_work[call.budget] -= 1
                 self._changed.notify_all()
 
-    def _reply(self, call: UnitCall, on_log: Callable[[UnitLog], None] | None) -> UnitReply:
-        reply = execute(
-            call,
-            max_result_bytes=self._max_result_bytes,
-            around=relayed_logs(call, self._log_level, on_log, only_this_thread=True) if on_log else None,
-            # Signals reach the main thread only: in any other it is the unit that raised.
-            interruptible=threading.current_thread() is threading.main_thread(),
-        )
-        if call.timeout_s is None or reply.seconds <= call.timeout_s:
+    def _reply(
+        self, call: UnitCall, on_log: Callable[[UnitLog], None] | None, rate: Rate | None
+    ) -> UnitReply:
+        # Signals reach the main thread only: in any other it is the unit that raised.
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        replies: list[UnitReply] = []
+        while not replies:
+            start = rate.next_start() if rate is not None else None
+            attempt = Attempt([call], on_log=on_log, start=start, is_interruptible=in_main_thread)
+            replies = self._runtime.run(attempt)
+        (reply,) = replies
+        if reply.status == "timed_out" or call.timeout_s is None or reply.seconds <= call.timeout_s:
             return reply
         message = (
             f"it returned after {reply.seconds:.3g} s, past its deadline of {call.timeout_s:g} s; "

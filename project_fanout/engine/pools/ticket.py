@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from project_fanout.engine.errors import PoolClosedError
 from project_fanout.engine.model import UnitError
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.rate import Rate, Start
+from project_fanout.engine.values import encoded_size
 
-Budget = tuple[str, "int | None"]
+#: Name, most at once, and whether the calls are coroutines: of these a worker takes many.
+Budget = tuple[str, "int | None", bool]
 
 _logger = logging.getLogger(__name__)
 
@@ -22,37 +25,64 @@ class Ticket:
     Args:
         call: what to run.
         on_log: gets the unit's log records, None if nobody wants them.
+        rate: says when it may start, None for at once.
+        on_begin: called before it is handed to a worker, None if nobody wants to know.
         future: ends with the reply.
         place: its place in the order of submission.
         number: its number with the worker that holds it.
         handed_at: when it was given to that worker, on the monotonic clock.
+        start: when it is to start, None for at once.
+        batch: how many tickets are in work with it as one batch, itself included.
+        is_first: whether it is the first of its batch, or a batch by itself.
+        is_suspect: whether it may have ended a worker that others were in, or made a batch fail, and so is run alone.
+        is_ahead: whether it waits in the worker behind another call.
         claimed: whether the future has been told that its call is in work.
+        counted: whether it takes a place in its budget; of a batch only the first does.
         returned: how often a worker died before it started the call.
     """
 
     call: UnitCall
     on_log: Callable[[UnitLog], None] | None = None
+    rate: Rate | None = None
+    on_begin: Callable[[], None] | None = None
     future: "Future[UnitReply]" = field(default_factory=Future)
     place: int = 0
     number: int = 0
     handed_at: float = 0.0
+    start: Start | None = None
+    batch: int = 1
+    is_first: bool = True
+    is_suspect: bool = False
+    is_ahead: bool = False
     claimed: bool = False
+    counted: bool = False
     returned: int = 0
     budget: Budget = field(init=False)
 
     def __post_init__(self) -> None:
-        self.budget = (self.call.budget, self.call.max_in_flight)
+        self.budget = (self.call.budget, self.call.max_in_flight, self.call.is_async)
 
     @property
     def size(self) -> int:
         """About how many bytes the call takes on its way."""
-        return len(self.call.payload_json) + len(self.call.params)
+        return encoded_size(self.call.payload) + len(self.call.params)
 
     def claim(self) -> bool:
         """Mark the future as running; return False if it has been cancelled."""
         if not self.claimed:
             self.claimed = self.future.set_running_or_notify_cancel()
         return self.claimed
+
+    def begin(self) -> bool:
+        """Tell, once, that the call is about to be handed to a worker; return False if that has ended its future."""
+        on_begin, self.on_begin = self.on_begin, None
+        if on_begin is not None:
+            try:
+                on_begin()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the submitter gets it
+                self.fail(error)
+                return False
+        return True
 
     def relay(self, log: UnitLog) -> None:
         """Hand on a log record of the unit."""
@@ -72,15 +102,15 @@ class Ticket:
         if not self.future.cancel() and not self.future.done():
             self.future.set_exception(CancelledError())
 
+    @property
+    def timeout_s(self) -> float | None:
+        """Seconds until its deadline: a batch has those of all its units."""
+        return None if self.call.timeout_s is None else self.call.timeout_s * self.batch
+
     def fail(self, error: Exception) -> None:
         """End the future of a call that no reply will come to with *error*."""
         if self.claim():
             self.future.set_exception(error)
-
-    def timed_out(self, seconds: float) -> UnitReply:
-        """Return the reply to a call that was killed at its deadline."""
-        message = f"it was still running at its deadline of {self.call.timeout_s:g} s and has been killed"
-        return UnitReply("timed_out", seconds, error=UnitError("TimeoutError", message))
 
 
 def crashed(problem: str, seconds: float = 0.0) -> UnitReply:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from project_fanout.engine.policy import available_cpus
+from project_fanout.engine.container import available_cpus
 from project_fanout.orchestration.executor.event_log import open_event_log
 from project_fanout.orchestration.executor.run_loop import RunLoop
 from project_fanout.orchestration.executor.telemetry import telemetry_ids_read_once
@@ -26,8 +26,12 @@ from project_fanout.orchestration.internals import (
     get_tag_concurrency_limits_config,
 )
 
+#: Tag of an op whose steps do little but wait: so many of them may run at once for each CPU, by default.
+STEPS_PER_CPU = "fanout/steps_per_cpu"
+_STEPS_PER_CPU = 2
 
-def default_max_concurrent() -> int:
+
+def default_max_concurrent(steps_per_cpu: int = _STEPS_PER_CPU) -> int:
     """Return how many steps run at once unless the run config says otherwise.
 
     A step thread of a fan-out mostly waits for pool workers. One record per CPU would do, were it not
@@ -35,7 +39,7 @@ def default_max_concurrent() -> int:
     per CPU the pool stays busy meanwhile. The 4 are for small machines, where a trigger and a collect
     take a share too.
     """
-    return 2 * available_cpus() + 4
+    return steps_per_cpu * available_cpus() + 4
 
 
 @dg.executor(
@@ -44,7 +48,8 @@ def default_max_concurrent() -> int:
         "max_concurrent": dg.Field(
             dg.Noneable(dg.Int),
             default_value=None,
-            description="Most steps at once, 1 or more. Default: twice the CPUs this process may use, plus 4.",
+            description="Most steps at once, 1 or more. Default: twice the CPUs this process may use, plus 4; where an "
+            "op has the tag fanout/steps_per_cpu, as that of a coroutine stage has, so many times in place of twice.",
         ),
         "retries": get_retries_config(),
         "tag_concurrency_limits": get_tag_concurrency_limits_config(),
@@ -69,7 +74,7 @@ def fanout_executor(init_context: dg.InitExecutorContext) -> "FanoutExecutor":
     retries = RetryMode.from_config(config["retries"])
     assert retries is not None
     return FanoutExecutor(
-        max_concurrent=default_max_concurrent() if max_concurrent is None else max_concurrent,
+        max_concurrent=max_concurrent,
         retries=retries,
         tag_concurrency_limits=config.get("tag_concurrency_limits"),
         step_dependency_config=StepDependencyConfig.from_config(config.get("step_dependency_config")),
@@ -80,7 +85,7 @@ class FanoutExecutor(dg.Executor):
     """See `fanout_executor`.
 
     Args:
-        max_concurrent: most steps at once, 1 or more.
+        max_concurrent: most steps at once, 1 or more; None for the default.
         retries: whether a step that asks for a retry gets one.
         tag_concurrency_limits: as Dagster's multiprocess executor takes them.
         step_dependency_config: whether a step waits for the success of those that it depends on, or
@@ -93,12 +98,12 @@ class FanoutExecutor(dg.Executor):
     def __init__(
         self,
         *,
-        max_concurrent: int,
+        max_concurrent: int | None = None,
         retries: RetryMode = RetryMode.ENABLED,
         tag_concurrency_limits: list[dict[str, Any]] | None = None,
         step_dependency_config: StepDependencyConfig = StepDependencyConfig.default(),  # noqa: B008
     ) -> None:
-        if max_concurrent < 1:
+        if max_concurrent is not None and max_concurrent < 1:
             raise ValueError(
                 f"max_concurrent is {max_concurrent}, accepted: 1 or more, or none for the default."
             )
@@ -120,14 +125,15 @@ class FanoutExecutor(dg.Executor):
     ) -> Iterator[DagsterEvent]:
         """Execute the plan; yield the run's events in the order in which they were stored."""
         step_keys = execution_plan.step_keys_to_execute
+        max_concurrent = self._max_concurrent or _default_for(execution_plan)
         yield DagsterEvent.engine_event(
             plan_context,
-            f"Executing steps in up to {self._max_concurrent} threads (pid: {os.getpid()})",
+            f"Executing steps in up to {max_concurrent} threads (pid: {os.getpid()})",
             EngineEventData.in_process(os.getpid(), step_keys),
         )
         begin = time.monotonic()
         loop = RunLoop(
-            plan_context, self._max_concurrent, self._tag_concurrency_limits, self._step_dependency_config
+            plan_context, max_concurrent, self._tag_concurrency_limits, self._step_dependency_config
         )
         instance = plan_context.instance
         with (
@@ -171,3 +177,12 @@ class FanoutExecutor(dg.Executor):
             with capture_interrupts():
                 yield from loop.end_steps()
             raise
+
+
+def _default_for(execution_plan: ExecutionPlan) -> int:
+    wishes = [
+        int(tags[STEPS_PER_CPU])
+        for step in execution_plan.steps
+        if STEPS_PER_CPU in (tags := step.tags or {}) and tags[STEPS_PER_CPU].isdecimal()
+    ]
+    return default_max_concurrent(max([_STEPS_PER_CPU, *wishes]))

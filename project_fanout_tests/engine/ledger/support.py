@@ -32,7 +32,7 @@ def make_entry(unit_key: str = "u1", **changes: Any) -> LedgerEntry:
         "attempts": 1,
         "seconds": 0.25,
         "ended_at": 1_000.5,
-        "result_json": '{"words":3}',
+        "encoded": '{"words":3}',
     }
     for name, value in changes.items():
         (entry if name in entry else outcome)[name] = value

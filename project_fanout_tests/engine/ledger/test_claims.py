@@ -1,7 +1,5 @@
 """Claims: of many who want a side effect, one gets it, and nobody who is killed lets it happen twice."""
 
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +10,8 @@ import pytest
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Claims, Ledger
 from project_fanout_tests.engine.ledger.support import locked
+from project_fanout_tests.processes import run_python, start
+from project_fanout_tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -107,39 +107,35 @@ def test_pruning_keeps_what_nobody_knows(claims: Claims) -> None:
 
 CLAIM_ALL = """
 import random, sys
+from pathlib import Path
 from project_fanout.engine.ledger import Claims
+from project_fanout_tests.waiting import wait_until
 claims = Claims(sys.argv[1])
 keys = [f"recipient {number}" for number in range(600)]
 random.Random(sys.argv[2]).shuffle(keys)
-print("ready", flush=True)
-sys.stdin.readline()
+Path(sys.argv[3], sys.argv[2]).touch()
+wait_until(Path(sys.argv[3], "go").exists, "all may begin")
 won = []
 for start in range(0, len(keys), 50):
     answers = claims.claim("mail", keys[start : start + 50], sys.argv[2])
     mine = [key for key, answer in answers.items() if answer == "claimed"]
     claims.confirm("mail", dict.fromkeys(mine), sys.argv[2])
     won += mine
-print("\\n".join(won))
+Path(sys.argv[3], f"won by {sys.argv[2]}").write_text("\\n".join(won))
 """
 
 
-def test_many_processes_share_out_the_claims(ledger_url: str) -> None:
+def test_many_processes_share_out_the_claims(ledger_url: str, tmp_path: Path) -> None:
     """Pool workers that want the same 600 effects in different orders: each effect goes to exactly one."""
+    folder = tmp_path / "workers"
+    folder.mkdir()
     workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", CLAIM_ALL, ledger_url, str(number)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(4)
+        start("-c", CLAIM_ALL, ledger_url, str(number), str(folder), home=tmp_path) for number in range(4)
     ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    with ThreadPoolExecutor(4) as threads:
-        outputs = list(threads.map(lambda worker: worker.communicate("go\n", timeout=120)[0], workers))
-    assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
+    wait_until(lambda: len(list(folder.iterdir())) == 4, "all are there", 60)
+    (folder / "go").touch()
+    assert [worker.wait(120) for worker in workers] == [0, 0, 0, 0]
+    outputs = [(folder / f"won by {number}").read_text() for number in range(4)]
     won = Counter(key for output in outputs for key in output.split("\n") if key)
     assert won == Counter(f"recipient {number}" for number in range(600))
     with Claims(ledger_url) as claims:
@@ -156,9 +152,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_worker_leaves_its_claims(ledger_url: str) -> None:
+def test_a_killed_worker_leaves_its_claims(ledger_url: str, tmp_path: Path) -> None:
     """Claims and confirmations are on disk when the call returns: kill -9 right after loses none."""
-    done = subprocess.run([sys.executable, "-c", DIE_HOLDING, ledger_url], check=False, timeout=60)
+    done = run_python("-c", DIE_HOLDING, ledger_url, home=tmp_path)
     assert done.returncode == -9
     with Claims(ledger_url) as claims:
         assert claims.claim("mail", ["a", "b"], "run-2") == {"a": "confirmed", "b": "unknown"}

@@ -1,7 +1,6 @@
 """What a ledger promises, on SQLite and on PostgreSQL."""
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,11 @@ from hypothesis import strategies as st
 
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.fingerprint import unit_fingerprint
-from project_fanout.engine.ledger import Ledger, LedgerEntry, LedgerFilter, LedgerScope
+from project_fanout.engine.ledger import InWork, Ledger, LedgerEntry, LedgerFilter, LedgerScope
 from project_fanout.engine.model import STATUSES, UnitError, UnitOutcome
 from project_fanout_tests.engine.ledger.support import SCOPE, make_entry
+from project_fanout_tests.processes import run_python, start
+from project_fanout_tests.waiting import wait_until
 
 ODD_KEYS = [
     "x" * 400,
@@ -46,10 +47,10 @@ def test_what_was_put_is_there_for_the_next_run_of_the_lineage(ledger_url: str) 
     error = UnitError("ValueError", "bad \udcff byte and \0", "Traceback ...")
     entries = [
         make_entry("plain"),
-        make_entry("fans out", result_json=None, fanout=(("child \0", "[1]"), ("ещё", "null"))),
-        make_entry("failed", status="failed", result_json=None, error=error, attempts=3),
-        make_entry("no result", result_json="null"),
-        make_entry("text", result_json='"Zażółć \\u0000 gęślą 😀"'),
+        make_entry("fans out", encoded=None, fanout=(("child \0", "[1]"), ("ещё", "null"))),
+        make_entry("failed", status="failed", encoded=None, error=error, attempts=3),
+        make_entry("no result", encoded="null"),
+        make_entry("text", encoded='"Zażółć \\u0000 gęślą 😀"'),
         make_entry("other record", record_key="r2"),
         make_entry("next stage", stage_index=1),
     ]
@@ -62,7 +63,7 @@ def test_what_was_put_is_there_for_the_next_run_of_the_lineage(ledger_url: str) 
         for entry in entries[:2]:
             assert found["r1", entry.outcome.unit_key] == entry
         # Not ASCII in the result is kept as JSON escapes it.
-        assert found["r1", "text"].outcome.result_json == (
+        assert found["r1", "text"].outcome.encoded == (
             r'"Za\u017c\u00f3\u0142\u0107 \u0000 g\u0119\u015bl\u0105 \ud83d\ude00"'
         )
         assert ledger.entries(LedgerFilter(status="failed")) == [entries[2]]
@@ -72,7 +73,7 @@ def test_what_was_put_is_there_for_the_next_run_of_the_lineage(ledger_url: str) 
 def test_a_scope_is_known_from_its_first_outcome(ledger: Ledger) -> None:
     """Whether it was a success or not; the outcomes of other lineages, assets and partitions do not count."""
     assert not ledger.knows(SCOPE)
-    ledger.put(make_entry("failed", status="failed", result_json=None))
+    ledger.put(make_entry("failed", status="failed", encoded=None))
     ledger.flush()
     assert ledger.knows(SCOPE)
     for change in ({"lineage": "other"}, {"asset": "other"}, {"partition": "other"}):
@@ -103,7 +104,7 @@ outcomes = st.builds(
     attempts=st.integers(0, 100),
     seconds=st.floats(0, 1e6),
     ended_at=st.floats(0, 1e10),
-    result_json=st.none() | json_texts,
+    encoded=st.none() | json_texts,
     fanout=st.none() | st.lists(st.tuples(texts, json_texts), max_size=4).map(tuple),
     error=st.none() | st.builds(UnitError, texts, st.text(), st.text()),
 )
@@ -144,16 +145,16 @@ def test_entries_come_back_as_they_were(batch: list[LedgerEntry]) -> None:
 
 def test_a_success_is_never_replaced_by_a_failure(ledger_url: str) -> None:
     """A late failure of a unit, from this run or another of its lineage, takes no success away."""
-    success, failure = make_entry(), make_entry(status="crashed", result_json=None, run_id="run-2")
+    success, failure = make_entry(), make_entry(status="crashed", encoded=None, run_id="run-2")
     with Ledger(ledger_url) as first, Ledger(ledger_url) as second:
-        first.put(make_entry(status="failed", result_json=None))
+        first.put(make_entry(status="failed", encoded=None))
         first.flush()
         second.put(success)
         second.flush()
         first.put(failure)
         first.flush()
         assert second.entries(LedgerFilter()) == [success]
-        newer = make_entry(result_json='{"words":4}')
+        newer = make_entry(encoded='{"words":4}')
         first.put(failure)
         first.put(newer)
         first.put(failure)
@@ -165,11 +166,11 @@ def test_lineages_assets_and_partitions_do_not_see_each_other(ledger: Ledger) ->
     """The same record and unit of another run, asset or partition is another outcome."""
     scopes = [SCOPE, replace(SCOPE, lineage="2"), replace(SCOPE, asset="b"), replace(SCOPE, partition="p")]
     for number, scope in enumerate(scopes):
-        ledger.put(make_entry(scope=scope, result_json=str(number)))
+        ledger.put(make_entry(scope=scope, encoded=str(number)))
     ledger.put(make_entry(scope=scopes[1], status="failed"))
     ledger.flush()
     for number, scope in enumerate(scopes):
-        assert ledger.successes(scope, 0, ["r1"])["r1", "u1"].outcome.result_json == str(number)
+        assert ledger.successes(scope, 0, ["r1"])["r1", "u1"].outcome.encoded == str(number)
 
 
 def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
@@ -177,21 +178,21 @@ def test_reuse_finds_the_newest_success_of_any_lineage(ledger: Ledger) -> None:
     fingerprint = unit_fingerprint("stages:count_words", "u", '"a"', "{}")
     same = {"fingerprint": fingerprint}
     old, new, other = (LedgerScope(str(number), "word_counts") for number in range(3))
-    ledger.put(make_entry("k1", scope=old, ended_at=1.0, result_json="1", **same))
-    ledger.put(make_entry("k2", scope=new, ended_at=2.0, result_json="2", **same))
-    ledger.put(make_entry("k3", scope=other, ended_at=3.0, code_version="2", result_json="3", **same))
-    ledger.put(make_entry("k4", scope=other, ended_at=4.0, status="failed", result_json=None, **same))
+    ledger.put(make_entry("k1", scope=old, ended_at=1.0, encoded="1", **same))
+    ledger.put(make_entry("k2", scope=new, ended_at=2.0, encoded="2", **same))
+    ledger.put(make_entry("k3", scope=other, ended_at=3.0, code_version="2", encoded="3", **same))
+    ledger.put(make_entry("k4", scope=other, ended_at=4.0, status="failed", encoded=None, **same))
     ledger.put(make_entry("k5", scope=other, ended_at=5.0, stage_index=1, **same))
     ledger.put(make_entry("k6", scope=LedgerScope("3", "another"), ended_at=6.0, **same))
     ledger.put(
-        make_entry("k7", scope=LedgerScope("4", "word_counts", "p"), ended_at=7.0, result_json="7", **same)
+        make_entry("k7", scope=LedgerScope("4", "word_counts", "p"), ended_at=7.0, encoded="7", **same)
     )
     ledger.flush()
     missing = unit_fingerprint("stages:count_words", "u", '"b"', "{}")
 
     def found(**settings: Any) -> dict[str, str | None]:
         entries = ledger.successes_anywhere("word_counts", 0, [fingerprint, missing], **settings)
-        return {key: entry.outcome.result_json for key, entry in entries.items()}
+        return {key: entry.outcome.encoded for key, entry in entries.items()}
 
     assert found(code_version="1", partition="") == {fingerprint: "2"}
     assert found(code_version="1") == {fingerprint: "7"}
@@ -210,7 +211,7 @@ def test_a_success_is_found_before_it_is_written(ledger: Ledger) -> None:
 def test_many_threads_and_large_fanouts(ledger: Ledger) -> None:
     """Steps in many threads put at once, one of them a fan-out to 10,000 units."""
     children = tuple((f"child {number}", f'{{"n":{number}}}') for number in range(10_000))
-    ledger.put(make_entry("large", record_key="large", result_json=None, fanout=children))
+    ledger.put(make_entry("large", record_key="large", encoded=None, fanout=children))
 
     def put(record: int) -> None:
         for number in range(100):
@@ -253,20 +254,24 @@ while True:
 """
 
 
-def test_sigkill_loses_at_most_the_last_second(ledger_url: str) -> None:
+def test_sigkill_loses_at_most_the_last_second(ledger_url: str, tmp_path: Path) -> None:
     """After kill -9 of the run, every outcome that was put more than a second earlier is there."""
-    with subprocess.Popen(
-        [sys.executable, "-c", PUT_UNTIL_KILLED, ledger_url], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.split())
-            if float(lines[-1][1]) - float(lines[0][1]) > 2:
-                break
-        process.send_signal(signal.SIGKILL)
-        killed_at = time.monotonic()
-    owed = {f"u{number}" for number, put_at in lines if float(put_at) < killed_at - 1}
+    printed = tmp_path / "printed"
+
+    def lines() -> list[list[str]]:
+        return [line.split() for line in printed.read_text().rpartition("\n")[0].splitlines()]
+
+    def has_put_for_a_while() -> bool:
+        found = lines()
+        return bool(found) and float(found[-1][1]) - float(found[0][1]) > 1.6
+
+    with printed.open("w") as output:
+        process = start("-c", PUT_UNTIL_KILLED, ledger_url, home=tmp_path, output=output)
+    wait_until(has_put_for_a_while, "there are outcomes old enough", 60)
+    process.kill()
+    killed_at = time.monotonic()
+    process.wait()
+    owed = {f"u{number}" for number, put_at in lines() if float(put_at) < killed_at - 1}
     # So few that only time can have made a batch of them.
     assert 10 < len(owed) < 200
     with Ledger(ledger_url) as ledger:
@@ -282,31 +287,32 @@ def test_forgetting_to_close_loses_nothing(tmp_path: Path) -> None:
         "from project_fanout_tests.engine.ledger.support import make_entry\n"
         f"Ledger({str(path)!r}).put(make_entry())\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    run = run_python("-c", code, home=tmp_path)
+    assert run.returncode == 0, run.stderr
     with Ledger(path) as ledger:
         assert len(ledger.entries(LedgerFilter())) == 1
 
 
 OPEN_AND_PUT = """
 import sys
+from pathlib import Path
 from project_fanout.engine.ledger import Ledger
 from project_fanout_tests.engine.ledger.support import make_entry
-sys.stdin.readline()
+from project_fanout_tests.waiting import wait_until
+Path(sys.argv[3], sys.argv[2]).touch()
+wait_until(Path(sys.argv[3], "go").exists, "all may begin")
 with Ledger(sys.argv[1]) as ledger:
     ledger.put(make_entry(sys.argv[2]))
 """
 
 
-def test_processes_that_make_the_ledger_at_once(ledger_url: str) -> None:
+def test_processes_that_make_the_ledger_at_once(ledger_url: str, tmp_path: Path) -> None:
     """Runs that start at the same moment and find no ledger all get the same one."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OPEN_AND_PUT, ledger_url, f"u{n}"], stdin=subprocess.PIPE)
-        for n in range(4)
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write(b"go\n")
-        process.stdin.close()
+    there = tmp_path / "there"
+    there.mkdir()
+    processes = [start("-c", OPEN_AND_PUT, ledger_url, f"u{n}", str(there), home=tmp_path) for n in range(4)]
+    wait_until(lambda: len(list(there.iterdir())) == 4, "all are there", 60)
+    (there / "go").touch()
     assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
     with Ledger(ledger_url) as ledger:
         assert len(ledger.successes(SCOPE, 0, ["r1"])) == 4
@@ -315,7 +321,7 @@ def test_processes_that_make_the_ledger_at_once(ledger_url: str) -> None:
 def test_the_summary_counts_by_status(ledger: Ledger) -> None:
     """What there is: lineage, asset, partition, outcomes by status, from when to when, and how much."""
     ledger.put(make_entry("u1", ended_at=10.0))
-    ledger.put(make_entry("u2", ended_at=30.0, status="failed", result_json=None))
+    ledger.put(make_entry("u2", ended_at=30.0, status="failed", encoded=None))
     ledger.put(make_entry("u3", ended_at=20.0))
     ledger.put(make_entry("u1", ended_at=99.0, scope=replace(SCOPE, partition="p")))
     ledger.flush()
@@ -359,7 +365,7 @@ def test_pruning_gives_the_disk_space_back(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     with Ledger(path) as ledger:
         for number in range(200):
-            ledger.put(make_entry(f"u{number}", result_json=f'"{"x" * 10_000}"'))
+            ledger.put(make_entry(f"u{number}", encoded=f'"{"x" * 10_000}"'))
     before = path.stat().st_size
     with Ledger(path) as ledger:
         ledger.prune(keep_last=0)
@@ -375,3 +381,26 @@ def test_a_worker_does_not_load_the_ledger() -> None:
         "assert 'dagster' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_is_in_work_when_its_run_dies_is_told_to_the_next(ledger_url: str) -> None:
+    """A run that ends in order leaves no note, and an outcome ends that of its unit; prune removes the rest."""
+    in_work = [InWork(SCOPE, "run-1", 0, "r1", key) for key in ("u1", "u2", "u3")]
+    with Ledger(ledger_url) as orderly:
+        orderly.begin(in_work[0], is_resumed=True)
+    dead = Ledger(ledger_url)
+    for each in in_work:
+        dead.begin(each, is_resumed=False)
+    dead.put(make_entry("u2"))
+    with Ledger(ledger_url) as ledger:
+        wait_until(lambda: ledger.died(SCOPE, 0, "run-2")("r1", "u1") == 1, "that it is in work is noted")
+        dead._database.close()  # as the process ends that is killed
+        died = ledger.died(SCOPE, 0, "run-2")
+        assert [died("r1", key) for key in ("u1", "u2", "u3")] == [1, 0, 1]
+        assert ledger.died(SCOPE, 0, "run-1")("r1", "u1") == 0, "a run does not suspect itself"
+        ledger.put(make_entry("u1", status="failed", encoded=None))
+        ledger.begin(InWork(SCOPE, "run-2", 0, "r1", "u3", died=1), is_resumed=True)
+        assert ledger.died(SCOPE, 0, "run-3")("r1", "u3") == 2
+        assert ledger.died(SCOPE, 0, "run-3")("r1", "u1") == 0
+        ledger.prune(LedgerFilter(asset=SCOPE.asset))
+        assert ledger.died(SCOPE, 0, "run-3")("r1", "u3") == 0

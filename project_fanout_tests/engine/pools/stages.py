@@ -90,7 +90,12 @@ def recurse(unit: Unit) -> None:
 
 
 def return_odd(unit: Unit) -> Any:
-    return {"nan": {"sizes": [1.0, float("nan")]}, "set": {"tags": {1}}, "bytes": b"\x00"}[unit.payload]
+    odd: dict[str, Any] = {
+        "generator": {"sizes": [1.0, (size for size in range(3))]},
+        "lock": {"tags": {"one": threading.Lock()}},
+        "function": return_odd,
+    }
+    return odd[unit.payload]
 
 
 def return_large(unit: Unit) -> str:
@@ -102,7 +107,7 @@ def fan_out(unit: Unit) -> Fanout:
 
 
 def fan_out_odd(unit: Unit) -> Fanout:
-    return Fanout([Unit("fine", 1), Unit("odd one", {"when": {1}})])
+    return Fanout([Unit("fine", 1), Unit("odd one", {"when": iter(())})])
 
 
 def exit_process(unit: Unit) -> None:

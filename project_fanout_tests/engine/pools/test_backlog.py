@@ -44,7 +44,7 @@ def test_what_is_put_back_is_taken_in_its_old_place(budgets: list[str], data: st
     backlog = filled(*(ticket(str(index), budget) for index, budget in enumerate(budgets)))
     taken = [each for _ in budgets if (each := backlog.take())]
     for each in data.draw(st.permutations(taken)):
-        backlog.put_back(each, counted=True)
+        backlog.put_back(each)
     assert len(backlog) == len(budgets)
     assert keys(backlog) == [str(index) for index in range(len(budgets))]
 

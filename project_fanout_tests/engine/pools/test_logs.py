@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from project_fanout.engine import InlinePool, ProcessPool
+from project_fanout.engine.pools.attempt.logs import relayed_logs
 from project_fanout.engine.pools.calls import UnitLog, UnitPool
-from project_fanout.engine.pools.logs import relayed_logs
 from project_fanout_tests.engine.pools.support import make_call
 
 
@@ -18,23 +18,25 @@ def test_no_record_is_lost_when_another_unit_ends_meanwhile() -> None:
     received: list[str] = []
     other_began, end_other, other_ended = (threading.Event() for _ in range(3))
 
-    def hold_up(log: UnitLog) -> None:
-        end_other.set()
-        assert other_ended.wait(20)
-
     def other_unit() -> None:
-        with relayed_logs(make_call("echo", key="other"), logging.INFO, hold_up):
+        with relayed_logs(make_call("echo", key="other"), logging.INFO, lambda log: received.append("?")):
             other_began.set()
             assert end_other.wait(20)
         other_ended.set()
 
+    def take(log: UnitLog) -> None:
+        end_other.set()
+        assert other_ended.wait(20)
+        received.append(log.message)
+
     thread = threading.Thread(target=other_unit)
     thread.start()
     assert other_began.wait(20)
-    with relayed_logs(make_call("echo"), logging.INFO, lambda log: received.append(log.message)):
+    with relayed_logs(make_call("echo"), logging.INFO, take):
         logging.getLogger("stage").info("kept")
+        logging.getLogger("stage").info("kept, too")
     thread.join(20)
-    assert received == ["kept"]
+    assert received == ["kept", "kept, too"]
 
 
 def test_levels_are_those_of_each_caller() -> None:
@@ -42,12 +44,19 @@ def test_levels_are_those_of_each_caller() -> None:
     root = logging.getLogger()
     before = (root.level, list(root.handlers))
     received: dict[str, list[int]] = {"fine": [], "coarse": []}
-    with (
-        relayed_logs(make_call("echo"), logging.DEBUG, lambda log: received["fine"].append(log.level)),
-        relayed_logs(make_call("echo"), logging.ERROR, lambda log: received["coarse"].append(log.level)),
-    ):
-        for level in (logging.DEBUG, logging.WARNING, logging.ERROR):
-            logging.getLogger("stage").log(level, "said")
+    both_began = threading.Barrier(2)
+
+    def unit(name: str, level: int) -> None:
+        with relayed_logs(make_call("echo"), level, lambda log: received[name].append(log.level)):
+            both_began.wait(20)
+            for each in (logging.DEBUG, logging.WARNING, logging.ERROR):
+                logging.getLogger("stage").log(each, "said")
+
+    threads = [threading.Thread(target=unit, args=each) for each in (("fine", 10), ("coarse", 40))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
     assert received == {"fine": [10, 30, 40], "coarse": [40]}
     assert (root.level, root.handlers) == before
 

@@ -1,27 +1,19 @@
 """Jobs whose run goes on while their database is broken: each leaves a mark on disk for every unit it runs."""
 
-import hashlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from project_fanout.engine import Record, Unit
 from project_fanout.orchestration import LedgerResource, UnitPoolResource, build_fanout_asset, fanout_executor
-
-#: Where marks go, and the URL of the ledger: in the environment, which worker processes share.
-MARKS, LEDGER = "FANOUT_TEST_MARKS", "FANOUT_TEST_LEDGER"
-ITEMS = 8
-_ROUNDS = 40_000
-
-
-def hashed(name: str) -> str:
-    """Do some 20 ms of work and leave a mark that says how often it has been done."""
-    with (Path(os.environ[MARKS]) / name).open("a") as mark:
-        mark.write("x")
-    return hashlib.pbkdf2_hmac("sha256", name.encode(), b"salt", _ROUNDS).hex()
+from project_fanout_tests.orchestration.executor.postgres_work import (
+    ITEMS,
+    LEDGER,
+    hash_unit,
+    hashed,
+    records,
+)
 
 
 @dg.op(out=dg.DynamicOut(int))
@@ -48,17 +40,6 @@ def table(context: dg.OpExecutionContext, digests: list[str]) -> list[str]:
 @dg.graph
 def talkative_graph() -> None:
     table(numbers().map(talkative).collect())
-
-
-def records() -> Iterator[Record]:
-    for number in range(ITEMS):
-        yield Record(
-            key=str(number), units=[Unit(key=str(unit), payload=f"{number} {unit}") for unit in range(4)]
-        )
-
-
-def hash_unit(unit: Unit) -> dict[str, str]:
-    return {"digest": hashed(str(unit.payload))}
 
 
 def definitions() -> dg.Definitions:

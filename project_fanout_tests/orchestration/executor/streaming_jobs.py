@@ -13,7 +13,10 @@ from typing import Any
 import dagster as dg
 
 from project_fanout.orchestration import fanout_executor
+from project_fanout_tests.nightly import examples
 from project_fanout_tests.waiting import wait_until
+
+MANY = examples(250, at_night=1_000)
 
 
 class Folder(dg.ConfigurableResource):  # type: ignore[type-arg]  # its value is the resource itself
@@ -90,7 +93,7 @@ class LateStore(dg.IOManager):
 
 @dg.op(out=dg.DynamicOut(int))
 def many() -> Iterator[dg.DynamicOutput[int]]:
-    for number in range(1000):
+    for number in range(MANY):
         yield dg.DynamicOutput(number, f"k{number}")
 
 
@@ -129,7 +132,7 @@ def one_by_one() -> None:
 
 
 @dg.graph
-def thousand() -> None:
+def many_steps() -> None:
     many().map(cheap)
 
 
@@ -355,7 +358,7 @@ def job(name: str) -> dg.JobDefinition:
                 "waiting": {"gate"},
                 "awaiting": {"link"},
                 "blocked": {"link"},
-                "thousand": {"io_manager"},
+                "many_steps": {"io_manager"},
                 "one_by_one": set(),
             }.get(name, {"folder"})
         },

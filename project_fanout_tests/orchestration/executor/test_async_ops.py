@@ -54,7 +54,8 @@ def test_an_async_job_does_the_same_as_in_process(instance: dg.DagsterInstance, 
 
     So it is when a coroutine raises, is cancelled, or ends in `sys.exit()`.
     """
-    expected = history(instance, execute(instance, name, "in_process").run_id)
+    with dg.DagsterInstance.ephemeral() as in_memory:  # which is quicker, and as good to say what is expected
+        expected = history(in_memory, execute(in_memory, name, "in_process").run_id)
     actual = history(instance, execute(instance, name, "fanout").run_id)
     assert actual == expected
     fails = {"async_failure", "async_timeout", "async_resource_failure", "leaving", "giving_up"}

@@ -13,10 +13,12 @@ import sqlalchemy as db
 
 from project_fanout.orchestration.executor.event_log import EventWriter, open_event_log
 from project_fanout.orchestration.internals import DagsterEvent, EngineEventData, SqliteEventLogStorage
+from project_fanout_tests.instances import with_tables
 
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with_tables(tmp_path)
     with dg.DagsterInstance.local_temp(
         str(tmp_path), overrides={"telemetry": {"enabled": False}}
     ) as instance:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from project_fanout.orchestration.executor import incremental
+from project_fanout_tests.instances import with_tables
 from project_fanout_tests.orchestration.executor import streaming_jobs
 from project_fanout_tests.processes import Process, start
 from project_fanout_tests.waiting import wait_until
@@ -24,7 +25,7 @@ SETTINGS = {"telemetry": {"enabled": False}}
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home"
-    folder.mkdir()
+    with_tables(folder)
     (folder / "dagster.yaml").write_text(yaml.safe_dump(SETTINGS))
     return folder
 

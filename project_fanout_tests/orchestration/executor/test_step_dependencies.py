@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from project_fanout_tests.instances import local_instance
+from project_fanout_tests.nightly import examples
 from project_fanout_tests.orchestration.executor import dependency_jobs, streaming_jobs
 
 
@@ -93,7 +94,8 @@ def graphs(draw: st.DrawFn) -> list[dict[str, Any]]:
     return steps
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(12, at_night=25), deadline=None)
 @given(steps=graphs(), required=st.booleans())
 def test_any_graph_runs_the_same_steps_as_in_process(steps: list[dict[str, Any]], required: bool) -> None:
     """Of any graph the same steps run and end the same way, whichever setting holds."""

@@ -1,9 +1,13 @@
 """Whole messages over a stream socket between a pool and one of its workers."""
 
-import pickle
 import socket
 import struct
-from typing import Any
+from contextlib import suppress
+from select import select
+from typing import NamedTuple
+
+from project_fanout.engine.pools.calls import UnitCall
+from project_fanout.engine.rate import Start
 
 _LENGTH = struct.Struct("!Q")
 _TIMEVAL = struct.Struct("@ll")
@@ -12,8 +16,24 @@ _CHUNK = 1 << 18
 BUFFER_BYTES = 1 << 18
 
 
+class HandOver(NamedTuple):
+    """What a worker is given to run as one: a call, or those of a batch.
+
+    Args:
+        numbers: the numbers of the calls with this worker.
+        calls: the calls.
+        wants_logs: whether their logs are wanted.
+        start: when they are to start, None for at once.
+    """
+
+    numbers: tuple[int, ...]
+    calls: tuple[UnitCall, ...]
+    wants_logs: bool
+    start: Start | None
+
+
 class Channel:
-    """Pickled messages in both directions, each preceded by its length.
+    """Messages in both directions, bytes that are each preceded by their length.
 
     A message that has arrived in part is no message yet: *receive* still times out, so a worker that is
     stopped or killed while it sends cannot make the other side wait for ever. The time limits are the
@@ -36,12 +56,24 @@ class Channel:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def receive(self, timeout_s: float | None = None) -> Any | None:
+    def receive_unless(self, wake: socket.socket, timeout_s: float) -> bytes | None:
+        """Return the next message, None if it is not complete within *timeout_s*, or when *wake* can be read.
+
+        Raises:
+            EOFError, ValueError: as for `receive`.
+        """
+        if self._end_of_message() is None:
+            ready, _, _ = select([self._socket, wake], [], [], max(0.0, timeout_s))
+            if self._socket not in ready:
+                return None
+        return self.receive(0.0)
+
+    def receive(self, timeout_s: float | None = None) -> bytes | None:
         """Return the next message, None if it is not complete within *timeout_s* (None: no limit).
 
         Raises:
             EOFError: the other side is gone and all that it sent has been received.
-            ValueError: what arrives is not a message.
+            ValueError: what arrives is longer than any message.
         """
         while (end := self._end_of_message()) is None:
             self._limit(socket.SO_RCVTIMEO, timeout_s)
@@ -59,17 +91,21 @@ class Channel:
                 return None
         body = bytes(memoryview(self._received)[_LENGTH.size : end])
         del self._received[:end]
-        return pickle.loads(body)
+        return body
 
-    def send(self, message: object, timeout_s: float | None = None) -> bool:
-        """Send *message*; return whether all of it is on its way within *timeout_s* (None: no limit).
+    @property
+    def has_message(self) -> bool:
+        """Whether a whole message has been read from the socket already."""
+        return self._end_of_message() is not None
+
+    def send(self, body: bytes, timeout_s: float | None = None) -> bool:
+        """Send a message; return whether all of it is on its way within *timeout_s* (None: no limit).
 
         After a False, `send_rest` goes on with it.
 
         Raises:
             EOFError: the other side is gone.
         """
-        body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         self._to_send = memoryview(_LENGTH.pack(len(body)) + body)
         return self.send_rest(timeout_s)
 
@@ -84,6 +120,11 @@ class Channel:
             except OSError as error:
                 raise EOFError(str(error)) from None
         return True
+
+    def end_input(self) -> None:
+        """Take nothing more: `receive` raises EOFError from now on."""
+        with suppress(OSError):  # the other side is gone
+            self._socket.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         self._socket.close()

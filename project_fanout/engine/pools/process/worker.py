@@ -4,19 +4,37 @@ import faulthandler
 import json
 import logging
 import os
+import pickle
 import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NoReturn
 
-from project_fanout.engine.pools.calls import IMPORT_GRACE_S, UnitCall, UnitLog, UnitReply
-from project_fanout.engine.pools.execute import execute
-from project_fanout.engine.pools.logs import relayed_logs
+from project_fanout.engine.pools.attempt.attempt import Attempt
+from project_fanout.engine.pools.attempt.deadline import timed_out
+from project_fanout.engine.pools.attempt.failure import WorkerEndsError
+from project_fanout.engine.pools.attempt.prints import label_standard_streams
+from project_fanout.engine.pools.attempt.runtime import Runtime
+from project_fanout.engine.pools.attempt.set_ups import SetUps
+from project_fanout.engine.pools.calls import UnitLog, UnitReply
 from project_fanout.engine.pools.process.start_marks import StartMarks
-from project_fanout.engine.pools.process.wire import Channel
+from project_fanout.engine.pools.process.wire import Channel, HandOver
+from project_fanout.engine.pools.replies import reply_to_bytes
+
+# How often coroutines are watched, and how long one has to end after it has been cancelled, or to let others run.
+_WATCH_EVERY_S = 0.5
+_LONGEST_LAST_WORDS_S = 2.0
+
+_logger = logging.getLogger(__name__)
 
 
 def main(socket_fd: int, marks_fd: int, settings_json: str) -> None:
@@ -25,19 +43,20 @@ def main(socket_fd: int, marks_fd: int, settings_json: str) -> None:
     if sys.stderr is not None:  # closed, as `2>&-` does
         faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for fd in (socket_fd, marks_fd):
         os.set_inheritable(fd, False)  # noqa: FBT003  # takes no keyword
     logging.getLogger().setLevel(settings["log_level"])
     if settings["memory_limit_mb"] is not None:
         _limit_memory(settings["memory_limit_mb"])
     os.nice(settings["niceness"])
+    label_standard_streams()
     worker = _Worker(Channel(socket.socket(fileno=socket_fd)), StartMarks(marks_fd), settings)
+    # A shell script's `dagster dev &` ignores SIGINT, Dagster then SIGTERM too, and so would its children.
+    signal.signal(signal.SIGTERM, worker.end)
     try:
         worker.serve()
-    except EOFError:
-        pass
+    except (EOFError, WorkerEndsError):
+        worker.close()
     # It is over: whatever threads and exit handlers the units have left must not keep the process.
     os._exit(0)
 
@@ -47,6 +66,16 @@ class _Worker:
         self._channel = channel
         self._marks = marks
         self._settings = settings
+        self._at_once = settings["units_per_worker"] or 1
+        self._runtime = Runtime(
+            SetUps(on_open=self._note_set_ups),
+            max_result_bytes=settings["max_result_bytes"],
+            log_level=settings["log_level"],
+            memory_limit_mb=settings["memory_limit_mb"],
+        )
+        self._threads: Any = None
+        self._coroutines: dict[int, Attempt] = {}
+        self._runs_coroutines = False
         self._sending = threading.Lock()
         self._alone = True
         self._nice = False
@@ -54,35 +83,138 @@ class _Worker:
         # pool takes the end of the socket for the end of the worker.
         os.register_at_fork(after_in_child=self._leave)
 
-    def serve(self) -> None:
-        """Run what comes until a call has crashed this process or, as EOFError, the pool is gone."""
+    def serve(self) -> NoReturn:
+        """Run what comes until, as EOFError, the pool is gone."""
         self._marks.come_up()
-        while True:
-            calls: list[tuple[int, UnitCall, bool]] = self._channel.receive() or []
-            self._nice = self._nice or _session_is_nice(self._settings["niceness"])
-            for number, call, wants_logs in calls:
-                mine = self._marks.start(number, IMPORT_GRACE_S)
-                # Answered in any case: the pool may have given up taking the call back in this very moment.
-                reply = self._run(number, call, wants_logs) if mine else None
-                self._send((number, reply))
-                if reply is not None and reply.status == "crashed":
-                    return
+        while not self._runs_coroutines:
+            for each in self._receive(None):
+                self._dispatch(each, self._run)
+        # From now on this thread only runs units, so that coroutines can begin, and be watched, meanwhile.
+        units: SimpleQueue[HandOver | None] = SimpleQueue()
+        threading.Thread(target=self._listen, args=(units,), name="project_fanout calls", daemon=True).start()
+        while (unit := units.get()) is not None:
+            self._run(unit)
+        raise EOFError
 
-    def _run(self, number: int, call: UnitCall, wants_logs: bool) -> UnitReply:
-        def relay(log: UnitLog) -> None:
-            self._send((number, log))
+    def _listen(self, units: "SimpleQueue[HandOver | None]") -> None:
+        try:
+            while True:
+                for each in self._receive(_WATCH_EVERY_S):
+                    self._dispatch(each, units.put)
+                self._watch()
+        except EOFError:
+            units.put(None)
 
-        reply = execute(
-            call,
-            max_result_bytes=self._settings["max_result_bytes"],
-            on_loaded=self._marks.count_from_now,
-            around=relayed_logs(call, self._settings["log_level"], relay) if wants_logs else None,
-            memory_limit_mb=self._settings["memory_limit_mb"],
+    def _receive(self, timeout_s: float | None) -> list[HandOver]:
+        body = self._channel.receive(timeout_s)
+        self._nice = self._nice or _session_is_nice(self._settings["niceness"])
+        received: list[HandOver] = [] if body is None else pickle.loads(body)
+        return received
+
+    def _dispatch(self, each: HandOver, run: Callable[[HandOver], None]) -> None:
+        if each.calls[0].is_async:
+            self._begin(each)
+        elif self._at_once > 1:
+            self._pool().submit(self._run, each)
+        else:
+            run(each)
+
+    def end(self, number: int, _frame: object) -> None:
+        """End with what has been set up closed; at once, where there is nothing to close. Handles SIGTERM."""
+        signal.signal(number, signal.SIG_DFL)
+        if self._marks.set_ups and self._alone:
+            # Where it is raised in a finalizer Python ignores it: then nothing more comes.
+            self._channel.end_input()
+            raise WorkerEndsError
+        os.kill(os.getpid(), number)
+
+    def close(self) -> None:
+        """Close what has been set up here."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        with suppress(Exception):
+            self._runtime.close(_logger.error)
+
+    def _run(self, each: HandOver) -> None:
+        """Run a synchronous stage, in this thread."""
+        if (attempt := self._started(each)) is not None:
+            self._answer(each, self._runtime.run(attempt))
+
+    def _begin(self, each: HandOver) -> None:
+        """Let a coroutine run beside others."""
+        self._runs_coroutines = True
+        if (attempt := self._started(each)) is not None:
+            self._coroutines[each.numbers[0]] = attempt
+            self._runtime.start(attempt).add_done_callback(partial(self._end, each))
+
+    def _end(self, each: HandOver, done: "Future[list[UnitReply]]") -> None:
+        self._coroutines.pop(each.numbers[0], None)
+        if not done.cancelled():
+            self._answer(each, done.result())
+
+    def _started(self, each: HandOver) -> Attempt | None:
+        """Claim calls and return the attempt of them, None if they have been taken back."""
+        mine = [self._marks.start(number, self._settings["setup_timeout_s"]) for number in each.numbers]
+        if not all(mine):
+            # Answered in any case: the pool may have given up taking them back in this very moment.
+            for number in each.numbers:
+                self._send((number, None))
+            return None
+        return Attempt(
+            each.calls,
+            on_loaded=partial(self._note_loaded, each.numbers),
+            on_log=partial(self._relay, each.numbers[0]) if each.wants_logs else None,
+            start=each.start,
+            is_alone=self._at_once == 1 and not each.calls[0].is_async and not self._coroutines,
         )
+
+    def _note_loaded(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
+            self._marks.count_from_now(number)
+
+    def _relay(self, number: int, log: UnitLog) -> None:
+        self._send((number, log))
+
+    def _answer(self, each: HandOver, replies: list[UnitReply]) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        return reply
+        # None for each call that has not begun.
+        answers: Sequence[UnitReply | None] = replies or [None] * len(each.numbers)
+        for number, reply in zip(each.numbers, answers, strict=True):
+            self._send((number, reply))
+        if any(reply.worker_ends for reply in replies):
+            os._exit(0)
+
+    def _watch(self) -> None:
+        """End this worker if a coroutine ignores that it is cancelled, or holds the others up beyond its own time."""
+        latest = time.monotonic() - _LONGEST_LAST_WORDS_S
+        loop = self._runtime.loop
+        holder = loop.holder() if loop.held_up_s() > _WATCH_EVERY_S else None
+        for number, attempt in tuple(self._coroutines.items()):
+            deadline = attempt.deadline
+            if deadline is None:
+                continue
+            if attempt is holder and deadline.due < latest:
+                fate = "killed with its worker, whose event loop it has held up"
+            elif deadline.passed_at is not None and deadline.passed_at < latest:
+                fate = "killed with its worker: it went on after it was cancelled"
+            else:
+                continue
+            if len(attempt.calls) == 1:  # of a batch, nobody knows which one it is
+                timeout_s = attempt.timeout_s or 0.0
+                reply = timed_out(timeout_s, fate, time.monotonic() - deadline.due + timeout_s)
+                self._send((number, replace(reply, worker_ends=True)))
+            os._exit(0)
+
+    def _pool(self) -> Any:
+        if self._threads is None:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # for few workers
+
+            self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="project_fanout unit")
+        return self._threads
+
+    def _note_set_ups(self, count: int) -> None:
+        self._marks.set_ups = count
 
     def _send(self, message: tuple[int, UnitReply | UnitLog | None]) -> None:
         if not self._alone:
@@ -91,7 +223,7 @@ class _Worker:
                 os._exit(0)
             return
         with self._sending:
-            self._channel.send(message)
+            self._channel.send(reply_to_bytes(*message))
 
     def _leave(self) -> None:
         self._alone = False

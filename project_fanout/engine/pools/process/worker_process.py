@@ -3,21 +3,24 @@
 import fcntl
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import project_fanout
-from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.pools.calls import UnitLog, UnitReply
 from project_fanout.engine.pools.process import reaper as script
 from project_fanout.engine.pools.process.start_marks import StartMarks
-from project_fanout.engine.pools.process.wire import Channel
+from project_fanout.engine.pools.process.wire import Channel, HandOver
+from project_fanout.engine.pools.replies import reply_of_bytes
 
 # A worker must never import the pool's __main__ (spawn and forkserver do): under a web server that is
 # the server itself. It gets its sys.path, imports this one module, and stages by name.
@@ -33,6 +36,7 @@ _MESSAGE_OVERHEAD_BYTES = 1 << 20
 _CAN_WATCH = hasattr(os, "waitid")
 # A process ends within a millisecond or so after its files have been closed.
 _LOOK_AGAIN_S = 0.001
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Reaper:
@@ -99,9 +103,10 @@ class WorkerProcess:
     Args:
         reaper: kills the worker if this process dies.
         settings: what the worker's `main` expects.
+        environment: its environment variables, besides those of this process.
     """
 
-    def __init__(self, reaper: Reaper, settings: dict[str, Any]) -> None:
+    def __init__(self, reaper: Reaper, settings: dict[str, Any], environment: Mapping[str, str]) -> None:
         self._reaper = reaper
         ours, theirs = socket.socketpair()
         theirs = socket.socket(fileno=_above_standard_streams(theirs.detach()))
@@ -116,6 +121,7 @@ class WorkerProcess:
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(), marks_fd),
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
         except BaseException:
             ours.close()
@@ -124,7 +130,6 @@ class WorkerProcess:
             theirs.close()
             os.close(marks_fd)
         self.pid = self._process.pid
-        self._calls = 0
         try:
             reaper.watch(self.pid)
         except OSError:
@@ -132,38 +137,57 @@ class WorkerProcess:
             self.close()
             raise
 
-    def next_number(self) -> int:
-        """Return the number of the next call: 1, 2, 3..."""
-        self._calls += 1
-        return self._calls
-
-    def hand(self, calls: list[tuple[int, UnitCall, bool]], timeout_s: float) -> bool:
-        """Send calls (number, call, whether its logs are wanted); return whether all are on their way.
+    def hand(self, hand_overs: list[HandOver], timeout_s: float) -> bool:
+        """Send calls; return whether all are on their way.
 
         Raises:
             EOFError: the worker is dead.
         """
-        return self._channel.send(calls, timeout_s)
+        # Pickled, because a stage takes its params as the objects that they are: what comes back is not.
+        return self._channel.send(pickle.dumps(hand_overs, pickle.HIGHEST_PROTOCOL), timeout_s)
 
     def hand_rest(self, timeout_s: float) -> bool:
         """Go on with calls that *hand* could not send whole."""
         return self._channel.send_rest(timeout_s)
 
-    def receive(self, timeout_s: float) -> tuple[int, UnitReply | UnitLog | None] | None:
+    def receive(
+        self, timeout_s: float, wake: socket.socket | None = None
+    ) -> tuple[int, UnitReply | UnitLog | None] | None:
         """Return the next message, None if there is none in time: the number of a call and its reply or log.
 
-        A call that was taken back has None for its reply.
+        A call that was taken back has None for its reply. None is returned as well when *wake* can be read.
 
         Raises:
             EOFError: the worker is dead and all that it sent has been received.
         """
-        message = self._channel.receive(timeout_s)
-        if message is None and self._process_has_ended():
+        if wake is None:
+            body = self._channel.receive(timeout_s)
+        else:
+            body = self._channel.receive_unless(wake, timeout_s)
+        if body is None and self._process_has_ended():
             # Some process may hold the worker's end of the socket open, which hides its death.
-            message = self._channel.receive(0)
-            if message is None:
+            body = self._channel.receive(0)
+            if body is None:
                 raise EOFError("the worker is dead")
-        return message
+        return None if body is None else reply_of_bytes(body)
+
+    @property
+    def has_said_more(self) -> bool:
+        """Whether `receive` would return a message without asking the kernel."""
+        return self._channel.has_message
+
+    def memory_mb(self) -> float:
+        """Return how much memory the worker has now, in MiB; 0 where that is not told."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, ValueError, IndexError):
+            return 0.0
+        return pages * _PAGE_BYTES / 1024**2
+
+    def ask_to_end(self) -> None:
+        """Let the worker close what it has set up, and end."""
+        if not self._process_has_ended():
+            os.kill(self.pid, signal.SIGTERM)
 
     def ends_within(self, timeout_s: float) -> bool:
         """Wait for the end of the worker, *timeout_s* at most; return False if it lives on.

@@ -106,7 +106,7 @@ def test_a_budget_is_kept_and_holds_up_no_other(tmp_path: Path) -> None:
             pool.submit(make_call("track_level", str(folder), key=f"w{n}", budget="wide", max_in_flight=2))
             for n in range(40)
         ]
-        levels = {int(future.result(20).result_json or "") for future in wide}
+        levels = {int(future.result(20).encoded or "") for future in wide}
         assert levels <= {1, 2}
         assert not any(future.done() for future in [first, *narrow])
         for pid in pool.pids:

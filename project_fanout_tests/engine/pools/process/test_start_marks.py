@@ -3,8 +3,11 @@
 import os
 import random
 import threading
+import time
 
-from project_fanout.engine.pools.process.start_marks import StartMarks
+import pytest
+
+from project_fanout.engine.pools.process.start_marks import MOST_CALLS, StartMarks
 
 
 def test_a_call_is_never_both_run_and_taken_back() -> None:
@@ -44,6 +47,33 @@ def test_a_call_that_is_not_taken_back_is_run() -> None:
     marks = StartMarks(fd)
     os.close(fd)
     assert marks.recall(3)
-    assert [number for number in range(1, 40) if not marks.start(number, 0)] == [3]
-    assert not marks.recall(39)
+    calls = range(1, 2 * MOST_CALLS)
+    assert [number for number in calls if not marks.start(number, 0)] == [3]
+    assert not marks.recall(calls[-1])
     marks.close()
+
+
+def test_a_call_is_never_taken_for_one_that_cannot_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever the pool looks, between any two writes of the worker: the time of a call not yet loaded lies ahead."""
+    fd = StartMarks.create_file()
+    pool_side, worker_side = StartMarks(fd), StartMarks(fd)
+    os.close(fd)
+    looks: list[bool] = []
+
+    class Watched:
+        def __getitem__(self, place: int) -> float:
+            return pool_side._slots[place]
+
+        def __setitem__(self, place: int, value: float) -> None:
+            pool_side._slots[place] = value
+            if pool_side.started(1):
+                looks.append(pool_side.counts_from(1) > time.monotonic() or pool_side.loaded(1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker_side, "_slots", Watched())
+        worker_side.start(1, 1000)
+        worker_side.count_from_now(1)
+    assert len(looks) >= 3
+    assert all(looks)
+    for marks in (pool_side, worker_side):
+        marks.close()

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -14,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
 
 from project_fanout.engine import InlinePool
 from project_fanout.engine.errors import FanoutDefinitionError, PoolClosedError
 from project_fanout.engine.pools.calls import UnitLog, UnitPool, UnitReply
 from project_fanout.engine.pools.ray import RayPool
+from project_fanout.engine.values import ValueStore
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine.pools.ray import ray_stages
 from project_fanout_tests.engine.pools.support import lives, make_call
+from project_fanout_tests.engine.values import value_stages
+from project_fanout_tests.engine.values.samples import same
+from project_fanout_tests.engine.values.ways import FEW, LISTS, check_ways, travel
 from project_fanout_tests.waiting import wait_until
 
 needs_ray = pytest.mark.skipif(
@@ -42,7 +47,12 @@ def pool() -> Iterator[RayPool]:
 
 def run(pool: UnitPool, stage: str, payload: Any = None, **arguments: Any) -> UnitReply:
     """Return the reply without the time that it took."""
-    return replace(pool.submit(make_call(stage, payload, **arguments)).result(60), seconds=0.0)
+    return replace(
+        pool.submit(make_call(stage, payload, **arguments)).result(60),
+        seconds=0.0,
+        cpu_seconds=None,
+        peak_mb=None,
+    )
 
 
 @needs_ray
@@ -54,8 +64,8 @@ def run(pool: UnitPool, stage: str, payload: Any = None, **arguments: Any) -> Un
         ("raise_error", 7),
         ("raise_chained", 7),
         ("call_sys_exit", 3),
-        ("return_odd", "nan"),
-        ("return_odd", "set"),
+        ("return_odd", "generator"),
+        ("return_odd", "lock"),
         ("fan_out_odd", None),
         ("no_such_function", None),
         ("no_such_module_x:f", None),
@@ -67,10 +77,23 @@ def test_a_unit_gets_the_reply_that_it_gets_inline(pool: RayPool, stage: str, pa
 
 
 @needs_ray
+@FEW
+@given(LISTS)
+def test_values_travel_through_ray(pool: RayPool, tmp_path: Path, values: list[Any]) -> None:
+    """With their types, between stages, through the ledger, and large ones by reference."""
+    check_ways(values, pool, tmp_path, str(tmp_path / "ledger.db"))
+    store = ValueStore(str(tmp_path / "values"))
+    large = [np.arange(20_000.0), "x" * 2_000_000]
+    ended = travel(large, [value_stages.echo], pool, store=store)
+    assert all(same(value, outcome.result) for value, outcome in zip(large, ended, strict=True))
+    assert len(list((tmp_path / "values").iterdir())) == 2
+
+
+@needs_ray
 def test_units_run_in_processes_without_dagster(pool: RayPool) -> None:
     """A worker is another process, and pays neither time nor memory for Dagster."""
-    assert json.loads(run(pool, "process_id").result_json or "") != os.getpid()
-    assert "dagster" not in json.loads(run(pool, "loaded_modules").result_json or "")
+    assert json.loads(run(pool, "process_id").encoded or "") != os.getpid()
+    assert "dagster" not in json.loads(run(pool, "loaded_modules").encoded or "")
 
 
 @needs_ray
@@ -129,7 +152,7 @@ def test_a_budget_is_kept(pool: RayPool, tmp_path: Path) -> None:
         for index in range(8)
     ]
     futures = [pool.submit(call) for call in calls]
-    assert {json.loads(future.result(60).result_json or "") for future in futures} == {1}
+    assert {json.loads(future.result(60).encoded or "") for future in futures} == {1}
 
 
 @needs_ray
@@ -177,31 +200,20 @@ def test_an_asset_has_the_same_table_on_ray(pool: RayPool) -> None:
     assert frames[0]["status"].value_counts().to_dict() == {"succeeded": 4, "failed": 2}
 
 
-ALONE = """
-import sys
-from project_fanout.engine.pools.ray import RayPool
-from project_fanout_tests.engine.pools.support import make_call
-from project_fanout_tests.waiting import wait_until
-from pathlib import Path
-pool = RayPool(1)
-pool.submit(make_call("hang", sys.argv[1]))
-wait_until(lambda: Path(sys.argv[1]).exists() and Path(sys.argv[1]).read_text(), "it runs", 60)
-import ray
-session = ray._private.worker._global_node.get_session_dir_path()
-pool.close()
-print(session, ray.is_initialized())
-"""
-
-
 @needs_ray
-def test_close_leaves_no_process(tmp_path: Path) -> None:
-    """After close, Ray's daemons and the worker of a unit that hangs are gone."""
+def test_close_leaves_no_process(pool: RayPool, tmp_path: Path) -> None:
+    """After close, Ray's daemons and the worker of a unit that hangs are gone.
+
+    The last test of the pool that the others have used: to start a Ray of its own would take seconds.
+    """
+    import ray
+
     target = tmp_path / "pid"
-    run = subprocess.run(
-        [sys.executable, "-c", ALONE, str(target)], capture_output=True, text=True, check=True, timeout=120
-    )
-    session, connected = run.stdout.split()[-2:]
-    assert connected == "False"
+    pool.submit(make_call("hang", str(target)))
+    wait_until(lambda: target.exists() and target.read_text(), "it runs", 60)
+    session = ray._private.worker._global_node.get_session_dir_path()
+    pool.close()
+    assert not ray.is_initialized()
     assert not lives(int(target.read_text()))
     wait_until(lambda: not processes_of(session), f"no process of {session} is left")
 

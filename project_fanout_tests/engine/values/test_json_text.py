@@ -93,7 +93,7 @@ class Odd(str):
         ({1.0: "a", "1.0": "b"}, "payload has the key 1.0, a float"),
         (
             {Size.SMALL: 1},
-            "payload has the key <Size.SMALL: 1>, a project_fanout_tests.engine.test_values.Size",
+            "payload has the key <Size.SMALL: 1>, a project_fanout_tests.engine.values.test_json_text.Size",
         ),
         ([{Odd("a"): 1, "a": 2}], "payload[0] has two keys that are the same text"),
         ([OrderedDict({3: 4})], "payload[0] has the key 3, an int"),

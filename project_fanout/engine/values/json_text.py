@@ -1,4 +1,4 @@
-"""Values as they travel: JSON text, refused with its place where it would come back as something else."""
+"""JSON text of values, refused with its place where it would come back as something else."""
 
 import json
 import math
@@ -33,6 +33,34 @@ def to_json(value: object, what: str) -> str:
     if not _has_text_keys(value) and (problem := _problem(value, what)):
         raise TypeError(f"{problem}.")
     return text
+
+
+def json_or_none(value: object) -> str | None:
+    """Return *value* as JSON text if JSON gives it back as it is, each part of the very same type; None if not."""
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, RecursionError):  # another type, not finite, containing itself or too deep
+        return None
+    return text if _is_plain(value) else None
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether all of *value* is of JSON's own types; looks at leaves only by type, at the speed of C."""
+    unseen: list[Any] = [value]
+    while unseen:
+        found = unseen.pop()
+        kind = type(found)
+        if kind is dict:
+            if not _TEXT.issuperset(map(type, found)):
+                return False
+            found = found.values()
+        elif kind is not list:
+            if kind not in _LEAVES:
+                return False
+            continue
+        if not _LEAVES.issuperset(map(type, found)):
+            unseen.extend(found)
+    return True
 
 
 def _has_text_keys(value: object) -> bool:
@@ -79,7 +107,7 @@ def _key_problem(found: dict[Any, Any], path: str) -> str | None:
     for key in found:
         if not isinstance(key, str):
             return (
-                f"{path} has the key {key!r}, {_kind(key)}, which is not JSON: use text, or a list of "
+                f"{path} has the key {key!r}, {type_of(key)}, which is not JSON: use text, or a list of "
                 "[key, value] pairs"
             )
     if len({str.__str__(key) for key in found}) < len(found):
@@ -94,13 +122,13 @@ def _leaf_problem(found: object) -> str | None:
         return None
     if type(found).__name__ in ("Unit", "Fanout") and type(found).__module__.startswith("project_fanout."):
         return (
-            f"{_kind(found)}, which is not JSON; to give units to the next stage, "
+            f"{type_of(found)}, which is not JSON; to give units to the next stage, "
             "return Fanout([Unit(key, payload), ...]) with nothing around it"
         )
-    return f"{_kind(found)}, which is not JSON; use text, numbers, booleans, None, lists and dicts"
+    return f"{type_of(found)}, which is not JSON; use text, numbers, booleans, None, lists and dicts"
 
 
-def _kind(found: object) -> str:
+def type_of(found: object) -> str:
     """Return the type with its module, where it has one of its own: of numpy's bool "bool" would say nothing."""
     kind = type(found)
     name = kind.__qualname__
