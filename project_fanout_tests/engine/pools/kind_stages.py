@@ -151,6 +151,11 @@ def predict(unit: Unit, *, model: dict[str, Any]) -> Any:
     return [model["path"], model["pid"], os.getpid()]
 
 
+def turn_deaf(unit: Unit, *, model: dict[str, Any]) -> None:
+    """Hear no SIGTERM from now on, as a main thread that is about to wait when it comes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
 async def fetch(unit: Unit, *, client: dict[str, Any]) -> bool:
     return client["loop"] == id(asyncio.get_running_loop())
 

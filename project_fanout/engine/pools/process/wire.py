@@ -126,6 +126,11 @@ class Channel:
         with suppress(OSError):  # the other side is gone
             self._socket.shutdown(socket.SHUT_RD)
 
+    def end_output(self) -> None:
+        """Send nothing more: `receive` of the other side raises EOFError once it has received what was sent."""
+        with suppress(OSError):  # the other side is gone
+            self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._socket.close()
 

@@ -130,6 +130,8 @@ class _Worker:
 
     def close(self) -> None:
         """Close what has been set up here."""
+        with suppress(WorkerEndsError):  # of a signal that is on its way
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with suppress(Exception):
             self._runtime.close(_logger.error)

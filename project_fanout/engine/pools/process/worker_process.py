@@ -188,6 +188,8 @@ class WorkerProcess:
         """Let the worker close what it has set up, and end."""
         if not self._process_has_ended():
             os.kill(self.pid, signal.SIGTERM)
+            # A signal that comes just before the worker's main thread waits for its next call does not wake it.
+            self._channel.end_output()
 
     def ends_within(self, timeout_s: float) -> bool:
         """Wait for the end of the worker, *timeout_s* at most; return False if it lives on.
