@@ -52,7 +52,9 @@ def test_each_worker_makes_it_once_and_closes_it_at_its_end(tmp_path: Path) -> N
 def test_a_worker_that_does_not_hear_the_signal_closes_it_all_the_same(tmp_path: Path) -> None:
     """A signal does not wake a thread that begins to wait in the moment in which it comes."""
     with ProcessPool(1) as pool:
-        assert pool.submit(call("turn_deaf", "model", params={"folder": str(tmp_path)})).result(60).error is None
+        assert (
+            pool.submit(call("turn_deaf", "model", params={"folder": str(tmp_path)})).result(60).error is None
+        )
     assert [line.split()[0] for line in lines(tmp_path)] == ["made", "closed"]
 
 
