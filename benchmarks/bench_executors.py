@@ -149,10 +149,13 @@ def one_run(config: dict[str, Any]) -> None:
 
     # Once before, so that imports and the first instance are not counted.
     run_job("fanout_parallel", {"records": 2, "units": 1, "seconds": 0})
+    cpu = time.process_time()
     taken = run_job("fanout_parallel", config)
-    print(
-        json.dumps({"seconds": taken, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
-    )
+    used = {
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps({"seconds": taken, **used}))
 
 
 def streaming(rounds: int) -> dict[str, float]:

@@ -87,12 +87,18 @@ def type_in_words(annotation: Any) -> str:
     if origin is typing.Literal:
         return "one of " + ", ".join(map(repr, inner))
     if is_union(annotation):
-        return " | ".join("None" if kind is type(None) else type_in_words(kind) for kind in inner)
+        return " | ".join(map(_choice_in_words, inner))
     if origin in (list, tuple, set, frozenset, dict):
         return f"{origin.__name__}[{', '.join(map(_item_in_words, inner))}]"
     if isinstance(annotation, type) and not inner:
         return annotation.__name__
     return str(annotation).replace("typing.", "")
+
+
+def _choice_in_words(kind: Any) -> str:
+    if get_origin(kind) is typing.Literal:
+        return " | ".join(map(repr, get_args(kind)))
+    return "None" if kind is type(None) else _item_in_words(kind)
 
 
 def description_of(annotation: Any) -> str:

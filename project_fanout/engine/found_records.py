@@ -1,4 +1,4 @@
-"""What a records function gives: checked as early as can be, and put into batches."""
+"""What a records function gives: checked as early as can be."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -53,15 +53,3 @@ def _checked_each(found: Iterable[Any]) -> Iterator[Record]:
             )
         seen.add(record.key)
         yield record
-
-
-def in_batches(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    """Yield *records* in lists of *size*, the last one of what is left."""
-    batch: list[Record] = []
-    for record in records:
-        batch.append(record)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

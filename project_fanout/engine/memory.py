@@ -34,7 +34,9 @@ class LedgerMemory:
         Raises:
             LedgerError: the ledger cannot be read.
         """
-        if self._is_resumed:
+        # A stage with an account of its own of what it has done, as of mail that has been sent, has to run to give it,
+        # whatever its runs have died of.
+        if self._is_resumed and run.stage.reusable:
             died = self.ledger.died(self.scope, run.index, self.run_id)
             for task in tasks:
                 task.died = died(task.record_key, task.unit.key)
@@ -66,11 +68,13 @@ class LedgerMemory:
                 yield task, replace(entry.outcome, record_key=task.record_key, stage=run.stage.name)
 
     def begin(self, run: StageRun, task: Task) -> None:
-        """Have the ledger note that a unit is about to be in work.
+        """Have the ledger note that a unit is about to be in work, if a run that dies of it is to be known for that.
 
         Raises:
             LedgerError: it cannot be written.
         """
+        if not run.stage.reusable:
+            return
         unit = InWork(self.scope, self.run_id, run.index, task.record_key, task.unit.key, task.died)
         self.ledger.begin(unit, is_resumed=self._is_resumed)
 
@@ -79,7 +83,7 @@ class LedgerMemory:
         return self.scope.lineage != self.run_id
 
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
-        """Have the ledger write how a unit ended, within half a second.
+        """Have the ledger write how a unit ended, within some tenths of a second.
 
         Raises:
             LedgerError: an earlier outcome could not be written.

@@ -8,6 +8,7 @@ from project_fanout.engine.settings import Bounds, check_settings
 Strategy = Literal["sequential", "parallel", "auto"]
 OnEmpty = Literal["succeed", "fail", "skip"]
 Reuse = Literal["lineage", "always", "never"]
+RecordsPerStep = Annotated[int, Bounds(ge=1)] | Literal["auto"]
 
 #: No attempt waits longer for its turn; a delay that doubles would soon outlast any run, and any timer.
 LONGEST_DELAY_S = 3600
@@ -72,10 +73,10 @@ class FanoutPolicy:
         "with a single stage, in the run and process that found the records.",
     ] = False
     records_per_step: Annotated[
-        int,
-        "Records that share one mapped step; more than 1 for very small records.",
-        Bounds(ge=1),
-    ] = 1
+        RecordsPerStep,
+        "Records that share one mapped step. With auto the first 200 have a step each, and a later step holds up to a "
+        "hundredth of the records found so far; none waits for others for more than 0.5 s.",
+    ] = "auto"
     max_records: Annotated[
         int | None,
         "Refuse, before the first unit runs, to fan out over more records than this. With a limit "

@@ -28,6 +28,9 @@ from project_fanout.engine.values import ValueStore
 
 # A run may die of something else: of one that has died no unit is suspected.
 _LEAST_DEATHS = 2
+# With strategy auto a step hands out so many units for each place: two keep it busy while a reply travels, and of short
+# ones as many as take so long, that the pool can hand them over by the handful. More would hold up other records.
+_UNITS_AHEAD, _SECONDS_AHEAD, _MOST_AHEAD = 2, 0.12, 128
 
 
 class Memory(Protocol):
@@ -100,7 +103,7 @@ class StageRun:
         if self.memory is not None:
             for task, outcome in self.memory.recall(self, tasks):
                 task.outcome, task.reused = outcome, True
-        with self.tally.step_in_progress():
+        with self.tally.step_in_progress(is_first=self.index == 0):
             _StageLoop(self, [task for task in tasks if task.outcome is None]).run()
         in_order = iter(tasks)
         return [self._merge(record, in_order) for record in before]
@@ -213,6 +216,8 @@ class _StageLoop:
     _in_pool: dict[int, "Future[UnitReply]"] = field(default_factory=dict)
     _stopped: bool = False
     _places: int = field(init=False)
+    # How long a unit takes, the latest most of all; long until one has ended.
+    _unit_s: float = 2.0
 
     def __post_init__(self) -> None:
         self._waiting = UnitQueue(self.tasks, one_per_record=self.stage_run.policy.strategy == "sequential")
@@ -296,8 +301,9 @@ class _StageLoop:
         """How many units this step may have in the pool."""
         if self.stage_run.policy.strategy != "auto":
             return math.inf
-        # Two for each place keep it busy while a reply travels; more would let one record hold up others.
-        return max(1, math.ceil(2 * self._places / self.stage_run.tally.steps_in_progress))
+        places, steps = self._places, self.stage_run.tally.steps_in_progress
+        of_short_ones = min(_MOST_AHEAD, _SECONDS_AHEAD / max(self._unit_s, 1e-6)) * places / steps
+        return max(1, math.ceil(_UNITS_AHEAD * places / steps) + int(of_short_ones))
 
     def _take_news(self) -> None:
         timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
@@ -319,6 +325,7 @@ class _StageLoop:
             self._settle(task, future.result())
 
     def _settle(self, task: Task, reply: UnitReply) -> None:
+        self._unit_s += (reply.seconds - self._unit_s) / 4
         reply = reply.including(task.last)
         if reply.succeeded and reply.fanout is not None and self.stage_run.is_last:
             message = f"Stage {self.stage_run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."

@@ -11,13 +11,21 @@ _ENOUGH_IN_VAIN = 10
 
 
 class Tally:
-    """Counts ended units, and steps in progress; safe to use from many threads."""
+    """Counts ended units, and steps in progress; safe to use from many threads.
+
+    Attributes:
+        cuts: the last record of each batch that a trigger has sent off, in this attempt or an earlier one.
+        longest_batch: how many records the longest of them has.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._failed = 0
         self._total: int | None = None
         self._steps = 0
+        self._through = 0
+        self.cuts: set[str] = set()
+        self.longest_batch = 0
         self._worked: Counter[str] = Counter()
         self._in_vain: Counter[str] = Counter()
 
@@ -51,9 +59,18 @@ class Tally:
                 return max_failed_ratio == 0 and self._failed > 0
             return self._total > 0 and self._failed / self._total > max_failed_ratio
 
+    def cut(self, record_key: str, records: int) -> None:
+        """Note that a batch of so many *records* has been sent off, of which that is the last."""
+        self.cuts.add(record_key)
+        self.longest_batch = max(self.longest_batch, records)
+
+    def is_idle(self, sent: int) -> bool:
+        """Tell whether all of the *sent* batches are through their first step, so that no worker has anything to do."""
+        return self._through >= sent
+
     @contextmanager
-    def step_in_progress(self) -> Iterator[None]:
-        """Count a step among those that share the pool while the block runs."""
+    def step_in_progress(self, *, is_first: bool = True) -> Iterator[None]:
+        """Count a step among those that share the pool while the block runs; *is_first*: of the first stage."""
         with self._lock:
             self._steps += 1
         try:
@@ -61,6 +78,7 @@ class Tally:
         finally:
             with self._lock:
                 self._steps -= 1
+                self._through += is_first
 
     @property
     def steps_in_progress(self) -> int:

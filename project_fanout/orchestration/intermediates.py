@@ -9,8 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from project_fanout.engine.step_batches import Batch
+from project_fanout.orchestration.keys import batch_mapping_key
+
 #: Name of the trigger's DynamicOutput.
 RECORDS = "records"
+
+_NAMED_RECORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,20 @@ class ManifestEntry:
     record_keys: tuple[str, ...]
     units: int
     origins: tuple[str, ...]
+
+    @classmethod
+    def of(cls, batch: Batch) -> "ManifestEntry":
+        """Return the entry of the records of *batch*, as they have been found."""
+        keys = tuple(record.record_key for record in batch)
+        units = sum(len(record.waiting) for record in batch)
+        return cls(batch_mapping_key(list(keys)), keys, units, tuple(record.origin for record in batch))
+
+    @property
+    def title(self) -> str:
+        """Which records it holds, in one line."""
+        further = len(self.record_keys) - _NAMED_RECORDS
+        more = f" and {further} more" if further > 0 else ""
+        return ", ".join(self.record_keys[:_NAMED_RECORDS]) + more
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class LineageMemory:
             self.memory.begin(run, task)
 
     def remember(self, task: Task, outcome: UnitOutcome) -> None:
-        """Have the ledger write how a unit ended, within half a second.
+        """Have the ledger write how a unit ended, within some tenths of a second.
 
         Raises:
             LedgerError: an outcome could not be written.

@@ -13,11 +13,13 @@ import pandas as pd
 
 from project_fanout.engine.annotations import function_behind
 from project_fanout.engine.errors import NoPartitionError, NoRecordsError
-from project_fanout.engine.found_records import checked_records, in_batches
+from project_fanout.engine.found_records import checked_records
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
+from project_fanout.engine.read_ahead import ReadAhead
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.stages import Stage
+from project_fanout.engine.step_batches import Batch, in_batches
 from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
 from project_fanout.orchestration.input_types import dagster_type
@@ -27,12 +29,12 @@ from project_fanout.orchestration.intermediates import (
     ManifestEntry,
     remove_intermediates,
 )
-from project_fanout.orchestration.keys import batch_mapping_key, op_name
+from project_fanout.orchestration.keys import op_name
 from project_fanout.orchestration.options import Declared
 from project_fanout.orchestration.report import log_step, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
-from project_fanout.orchestration.stage_steps import Batch, StageSteps
+from project_fanout.orchestration.stage_steps import StageSteps
 from project_fanout.orchestration.table import outcome_frame
 
 # What is in the graph beside the ops of the stages.
@@ -198,25 +200,35 @@ class FanoutOps:
             "re-executed in Python gets the tags of the first one only if they are given again."
         )
 
+    def _batches(
+        self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
+    ) -> Iterator[Batch]:
+        """Yield the records in the batches that share a step, while they are found."""
+        store = context.resources.ledger.value_store(self._steps.scope(context))
+        found = checked_records(self.find_records(context, settings, ins), settings.policy)
+        records = (RecordState.of(record, store) for record in found)
+        del found  # a generator that is not read to its end is closed with what reads it
+        tally, per_step = context.resources.unit_pool.tally(self.name), settings.policy.records_per_step
+        if per_step == "auto" and inspect.isgeneratorfunction(function_behind(self.records)):
+            # It may take its time for the next one, and what has been gathered is not to wait for that.
+            with ReadAhead(records) as ahead:
+                yield from in_batches(ahead, per_step, tally)
+        else:
+            yield from in_batches(records, per_step, tally)
+
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             self._check_partition(context)
             context.resources.ledger.open()
             settings = self.run_config.read(context.op_config)
-            found = checked_records(self.find_records(context, settings, ins), settings.policy)
-            store = context.resources.ledger.value_store(self._steps.scope(context))
             entries: list[ManifestEntry] = []
-            for batch in in_batches(found, settings.policy.records_per_step):
-                keys = tuple(record.key for record in batch)
-                units = sum(len(record.units) for record in batch)
-                progress = tuple(RecordState.of(record, store) for record in batch)
-                origins = tuple(each.origin for each in progress)
-                entries.append(ManifestEntry(batch_mapping_key(list(keys)), keys, units, origins))
+            for batch in self._batches(context, settings, ins):
+                entries.append(ManifestEntry.of(batch))
                 yield dg.DynamicOutput(
-                    progress,
+                    batch,
                     output_name=RECORDS,
                     mapping_key=entries[-1].mapping_key,
-                    metadata={"record_key": ", ".join(keys), "units": units},
+                    metadata={"record_key": entries[-1].title, "units": entries[-1].units},
                 )
             if not entries and settings.policy.on_empty == "fail":
                 name = function_behind(self.records).__name__

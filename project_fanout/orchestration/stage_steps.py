@@ -17,6 +17,7 @@ from project_fanout.engine.pools.supplied import Supplied
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
+from project_fanout.engine.step_batches import Batch
 from project_fanout.orchestration.lineage import LineageMemory
 from project_fanout.orchestration.run_config import RunConfig
 
@@ -25,9 +26,6 @@ _LIMIT = (
     "units_per_worker of unit_pool, where units wait for others most of the time, or its max_workers, so that "
     "workers times units_per_worker is %s or more."
 )
-
-Batch = tuple[RecordState, ...]
-
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 

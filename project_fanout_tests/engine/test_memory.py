@@ -1,13 +1,15 @@
 """What a run takes from the ledger instead of running it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from project_fanout.engine import FanoutPolicy, InlinePool, Record, Unit
-from project_fanout.engine.ledger import Ledger
+from project_fanout.engine.ledger import InWork, Ledger
+from project_fanout.engine.ledger.in_work import note, unit_id
 from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.policy import Reuse
 from project_fanout.engine.record_state import RecordState
@@ -15,16 +17,16 @@ from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import describe_stage
 from project_fanout.engine.tally import Tally
 from project_fanout_tests.engine.ledger.support import SCOPE
-from project_fanout_tests.orchestration.ledger_work import counted
+from project_fanout_tests.orchestration.ledger_work import counted, counted_each_time
 
 
-def ran(folder: Path, reuse: Reuse, payloads: str, **params: Any) -> int:
+def ran(folder: Path, reuse: Reuse, payloads: str, stage: Any = counted, **params: Any) -> int:
     """Run a record with a unit per letter of *payloads*; return how many units have run."""
     before = len(list(folder.iterdir()))
     given = {"folder": str(folder), **params}
     with Ledger(folder.parent / "ledger.db") as ledger:
         StageRun(
-            stage=describe_stage(counted),
+            stage=describe_stage(stage),
             index=0,
             is_last=True,
             params=given,
@@ -53,3 +55,13 @@ def test_never_reuses_nothing(tmp_path: Path) -> None:
     (folder := tmp_path / "work").mkdir()
     assert ran(folder, "lineage", "abc") == 3
     assert ran(folder, "never", "abc") == 3
+
+
+def test_a_stage_that_is_never_reused_runs_whatever_runs_have_died(tmp_path: Path) -> None:
+    """It keeps its own account, say of mail that has been sent, and gives that only when it runs."""
+    (folder := tmp_path / "work").mkdir()
+    died = InWork(SCOPE, "a run that died", 0, "r", "0", died=1)
+    for stage, ran_again in ((counted, 0), (counted_each_time, 1)):
+        with Ledger(tmp_path / "ledger.db") as ledger:
+            ledger._database.write(partial(note, begun={unit_id(died): died}, ended=()))
+        assert ran(folder, "lineage", "a", stage) == ran_again

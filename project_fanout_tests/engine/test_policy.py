@@ -10,7 +10,7 @@ from project_fanout.engine.errors import FanoutDefinitionError
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """Nothing has to be set: one attempt, no tolerance, one record a step, an empty table when empty."""
+    """Nothing has to be set: one attempt, no tolerance, an empty table when empty."""
     assert dataclasses.asdict(FanoutPolicy()) == {
         "strategy": "auto",
         "max_workers": None,
@@ -21,7 +21,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "unit_timeout_s": None,
         "max_failed_ratio": 0.0,
         "fail_fast": False,
-        "records_per_step": 1,
+        "records_per_step": "auto",
         "max_records": None,
         "on_empty": "succeed",
         "reuse": "lineage",
@@ -39,7 +39,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("unit_timeout_s", [None, 0.001, 60]),
         ("max_failed_ratio", [0, 0.0, 0.5, 1, 1.0]),
         ("fail_fast", [True, False]),
-        ("records_per_step", [1, 1000]),
+        ("records_per_step", ["auto", 1, 1000]),
         ("max_records", [None, 1]),
         ("on_empty", ["succeed", "fail", "skip"]),
         ("reuse", ["lineage", "always", "never"]),
@@ -61,7 +61,7 @@ def test_values_within_the_bounds_are_kept(name: str, good: list[Any]) -> None:
         ("unit_timeout_s", [0, -1, "5", float("nan")]),
         ("max_failed_ratio", [-0.01, 1.01, None, "0.5", True, float("nan")]),
         ("fail_fast", [0, 1, "true", None]),
-        ("records_per_step", [0, None, 2.0]),
+        ("records_per_step", [0, None, 2.0, "many", True, "10"]),
         ("max_records", [0, "10"]),
         ("on_empty", ["ignore", None, True]),
         ("reuse", ["sometimes", None, False]),

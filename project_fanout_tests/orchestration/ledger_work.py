@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from project_fanout.engine import Record, Unit
+from project_fanout.engine import Record, Unit, never_reused
 from project_fanout_tests.waiting import wait_until
 
 
@@ -21,3 +21,9 @@ def counted(unit: Unit, *, folder: str, upper: bool = False, size: int = 1, meet
         wait_until((marks / "go on").exists, "somebody says to go on", 60)
     (marks / f"{time.time_ns()} {unit.key}").touch()
     return str(unit.payload.upper() if upper else unit.payload) * size
+
+
+@never_reused
+def counted_each_time(unit: Unit, *, folder: str) -> str:
+    """Leave a mark, in each run anew."""
+    return counted(unit, folder=folder)

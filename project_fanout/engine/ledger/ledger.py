@@ -85,7 +85,7 @@ class Ledger(Closing):
         return self._database.name
 
     def put(self, entry: LedgerEntry) -> None:
-        """Store *entry*; returns at once, and a thread writes it within half a second.
+        """Store *entry*; returns at once, and a thread writes it within some tenths of a second.
 
         Waits only while `max_waiting` others or 64 MiB of them are not written.
 

@@ -1,23 +1,13 @@
 """Outcomes as rows: stored with the rule of what replaces what, and read back."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
+from functools import cache, lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    RowMapping,
-    Select,
-    and_,
-    insert,
-    or_,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.sql.expression import bindparam
+from sqlalchemy import ColumnElement, Connection, Dialect, RowMapping, Select, literal_column, or_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
@@ -30,38 +20,52 @@ _MOST_VALUES = 200
 
 
 def store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
-    """Insert or update the rows of *batch*, in plain SQL that every database knows."""
+    """Insert or update the rows of *batch*."""
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in batch:
         row = _row(entry)
         key = tuple(row[name] for name in _KEY)
         if entry.outcome.succeeded or rows.get(key, row)["status"] != "succeeded":
             rows[key] = row
-    columns = [OUTCOMES.c[name] for name in _KEY]
-    there: set[tuple[Any, ...]] = set()
-    for some in chunks(sorted(rows)):
-        there.update(map(tuple, connection.execute(select(*columns).where(tuple_(*columns).in_(some)))))
+    if not rows:
+        return
     # In the order of their keys, so that two writers never wait for each other.
-    if new := [rows[key] for key in sorted(rows) if key not in there]:
-        connection.execute(insert(OUTCOMES), new)
-    if old := [rows[key] for key in sorted(rows) if key in there]:
-        connection.execute(_UPDATE, [{f"new_{name}": value for name, value in row.items()} for row in old])
+    in_order = [rows[key] for key in sorted(rows)]
+    dialect = connection.dialect
+    if dialect.name == "sqlite":
+        # Past SQLAlchemy, which takes 100 microseconds for the parameters of a row where SQLite needs 10 for the row.
+        text, columns = _text_and_columns(dialect)
+        values = [
+            tuple(row[name] if process is None else process(row[name]) for name, process in columns)
+            for row in in_order
+        ]
+        connection.exec_driver_sql(text, values)
+    else:
+        connection.execute(_upsert(dialect.name), in_order)
 
 
-# The condition is part of the statement, so that it holds for what another writer has just committed.
-_UPDATE = (
-    update(OUTCOMES)
-    .where(
-        and_(*(OUTCOMES.c[name] == bindparam(f"new_{name}") for name in _KEY)),
-        or_(
-            OUTCOMES.c.status != "succeeded",
-            bindparam("new_status", type_=OUTCOMES.c.status.type) == "succeeded",
-        ),
+@cache
+def _upsert(dialect: str) -> Any:
+    """Return the statement that keeps a success which another writer may just have committed."""
+    statement: Any = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}[dialect](OUTCOMES)
+    success: Any = literal_column("'succeeded'")
+    return statement.on_conflict_do_update(
+        index_elements=_KEY,
+        set_={
+            column.name: statement.excluded[column.name] for column in OUTCOMES.c if column.name not in _KEY
+        },
+        where=or_(OUTCOMES.c.status != success, statement.excluded.status == success),
     )
-    .values(
-        {column.name: bindparam(f"new_{column.name}") for column in OUTCOMES.c if column.name not in _KEY}
-    )
-)
+
+
+@lru_cache(maxsize=4)
+def _text_and_columns(dialect: Dialect) -> tuple[str, list[tuple[str, Callable[[Any], Any] | None]]]:
+    """Return the statement as text, and in the order of its parameters their columns and what makes them of values."""
+    compiled = _upsert(dialect.name).compile(dialect=dialect)
+    processors = {
+        column.name: column.type.dialect_impl(dialect).bind_processor(dialect) for column in OUTCOMES.c
+    }
+    return str(compiled), [(name, processors[name]) for name in compiled.positiontup]
 
 
 # What stands in the table as it does in the outcome; what does not is JSON there.

@@ -26,6 +26,9 @@ SCHEMA_VERSION = 3
 _DIGEST = 32
 
 
+_ESCAPED = frozenset('"\\')
+
+
 class AnyText(TypeDecorator[str]):
     """Any text as the inside of a JSON string in ASCII.
 
@@ -38,11 +41,15 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return what is stored of *value*."""
-        return None if value is None else json.dumps(value)[1:-1]
+        if value is None or (
+            value.isascii() and value.isprintable() and '"' not in value and "\\" not in value
+        ):
+            return value
+        return json.dumps(value)[1:-1]
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return the text again."""
-        return None if value is None else str(json.loads(f'"{value}"'))
+        return value if value is None or "\\" not in value else str(json.loads(f'"{value}"'))
 
 
 class JsonText(TypeDecorator[str]):

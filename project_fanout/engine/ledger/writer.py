@@ -2,6 +2,7 @@
 
 import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,14 @@ from project_fanout.engine.errors import LedgerError
 
 _T = TypeVar("_T")
 
-#: Seconds that a batch gathers items before it is written: half of the half second in which they
-#: have to be on disk, so that the other half is left for writing.
-_GATHER_S = 0.25
-_LARGEST_BATCH = 500
+# Group commit: the first item is written at once, and what comes meanwhile with the next batch. Between two batches
+# there is a pause of so many times what the last one took, so that writing takes a fifth of the time at most. A commit
+# uses 0.5 ms of CPU: 20 of them a second are nothing, and a hundred were 4 % of a run with units of 20 ms.
+_PAUSES = 4
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 0.2
+_LARGEST_BATCH = 1000
+# After a nudge there may be nothing to write, or soon nothing any more.
+_NUDGE_S = 0.25
 
 
 @dataclass(eq=False)
@@ -87,7 +92,7 @@ class BatchWriter(Generic[_T]):
             self._changed.notify_all()
 
     def nudge(self) -> None:
-        """Have *write* called within half a second, whether or not there is anything to write."""
+        """Have *write* called within some tenths of a second, whether or not there is anything to write."""
         if self._nudged:
             return
         self._nudged = True
@@ -152,8 +157,10 @@ class BatchWriter(Generic[_T]):
 
     def _run(self) -> None:
         while (batch := self._gather()) is not None:
+            began = time.monotonic()
             failure = self._try(batch)
             self._settle(0 if failure else len(batch), failure)
+            self._pause(_PAUSES * (time.monotonic() - began))
 
     def _try(self, batch: Sequence[_T]) -> LedgerError | None:
         try:
@@ -165,21 +172,27 @@ class BatchWriter(Generic[_T]):
         return None
 
     def _gather(self) -> list[_T] | None:
-        """Return the next batch when it is full or old enough, None when there will be no more."""
+        """Return the next batch as soon as there is any, None when there will be no more."""
         with self._changed:
             # Before the look at what waits, as those who bring something look at it afterwards.
             self._is_idle = True
             self._changed.wait_for(
                 lambda: self._closed or ((self._waiting or self._nudged) and not self._failure)
             )
+            if not self._waiting:
+                self._changed.wait_for(lambda: self._closed or self._hurry or self._waiting, timeout=_NUDGE_S)
             self._is_idle = False
             if self._failure or (self._closed and not self._waiting):
                 return None
-            self._changed.wait_for(
-                lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH, timeout=_GATHER_S
-            )
             self._nudged = False
             return [item for item, _ in islice(tuple(self._waiting), _LARGEST_BATCH)]
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed or self._hurry or len(self._waiting) >= _LARGEST_BATCH,
+                timeout=min(max(seconds, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S),
+            )
 
     def _settle(self, written: int, failure: LedgerError | None) -> None:
         with self._changed:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from project_fanout.engine.container import available_cpus
 from project_fanout.orchestration.executor.event_log import open_event_log
+from project_fanout.orchestration.executor.garbage import rare_collections
 from project_fanout.orchestration.executor.run_loop import RunLoop
 from project_fanout.orchestration.executor.telemetry import telemetry_ids_read_once
 from project_fanout.orchestration.internals import (
@@ -139,6 +140,7 @@ class FanoutExecutor(dg.Executor):
         with (
             open_event_log(instance, plan_context.run_id, loop.interrupted),
             telemetry_ids_read_once(instance),
+            rare_collections(),
         ):
             yield from self._execute(plan_context, execution_plan, loop)
         yield DagsterEvent.engine_event(

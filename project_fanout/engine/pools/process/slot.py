@@ -15,7 +15,7 @@ from project_fanout.engine.model import UnitError
 from project_fanout.engine.pools.attempt.deadline import LONGEST_CANCEL_S, timed_out
 from project_fanout.engine.pools.attempt.failure import with_memory_limit
 from project_fanout.engine.pools.backlog import Backlog
-from project_fanout.engine.pools.calls import UnitLog, UnitReply
+from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.pools.process.in_hand import InHand
 from project_fanout.engine.pools.process.wire import HandOver
 from project_fanout.engine.pools.process.worker_process import Reaper, WorkerProcess, described_exit
@@ -27,9 +27,12 @@ _logger = logging.getLogger(__name__)
 # A worker whose units are shorter than this gets its next calls while it still works: the way there and
 # back takes 0.2 ms, but up to 5 ms per system call when another thread of this process is busy with Python.
 _SHORT_UNIT_S = 0.1
-# It gets so much work ahead, in so many calls at most.
+# It gets so much work ahead, in so many calls at most; in fewer at first, because one unit tells little of others.
 _AHEAD_S = 0.06
-_MOST_AHEAD = 8
+_FIRST_AHEAD, _MOST_AHEAD = 8, 64
+# Of a worker that has work ahead the replies are taken together: each time this thread wakes up costs as much as a
+# short unit. None waits for longer.
+_LONGEST_NAP_S = 0.01
 # A call that has waited behind another for longer is taken back, for any worker to run.
 _LONGEST_WAIT_BEHIND_S = 0.25
 # How often a closed pool or, where its socket does not tell, a dead worker is noticed at the latest.
@@ -79,6 +82,9 @@ class WorkerSlot:
         self._is_testing = False
         self._takes_coroutines = False
         self._last_unit_s = math.inf
+        # What the latest units were of, and how many of that in a row were short.
+        self._latest: tuple[str, bytes] = ("", b"")
+        self._short_units = 0
         self._units = 0
         self._look_at = 0.0
         self._wake, self._waker = socket.socketpair()
@@ -153,7 +159,8 @@ class WorkerSlot:
 
     def _take_ahead(self, last: Ticket) -> None:
         # Refilled by the handful: one message, and one turn of the interpreter's lock, for several calls.
-        wanted = min(_MOST_AHEAD, math.ceil(_AHEAD_S / max(self._last_unit_s, 0.001)))
+        most = min(_MOST_AHEAD, max(_FIRST_AHEAD, self._short_units))
+        wanted = min(most, math.ceil(_AHEAD_S / max(self._last_unit_s, 0.001)))
         ahead = len(self._in_hand.ahead)
         if 2 * ahead > wanted:
             return
@@ -249,6 +256,7 @@ class WorkerSlot:
         """Wait for the next thing to happen to the worker and see to it."""
         if self._worker is None or not self._in_hand:
             return
+        self._let_replies_gather()
         message = self._worker.receive(self._patience(), self._wake if self._may_take_more else None)
         if self._may_take_more:
             with suppress(BlockingIOError):
@@ -258,6 +266,11 @@ class WorkerSlot:
         while self._worker is not None and self._worker.has_said_more:
             self._handle(self._worker.receive(0))
         self._check_clock()
+
+    def _let_replies_gather(self) -> None:
+        ahead = len(self._in_hand.ahead)
+        if ahead > 2 and self._last_unit_s < _LONGEST_NAP_S / 2:
+            time.sleep(min(_LONGEST_NAP_S, ahead / 2 * self._last_unit_s))
 
     def _handle(self, message: tuple[int, UnitReply | UnitLog | None] | None) -> None:
         # A call that was taken back is answered too; mostly it is not in hand any more.
@@ -275,12 +288,18 @@ class WorkerSlot:
             self._finish(ticket)
             self._backlog.put_back(ticket)
         else:
-            self._last_unit_s = about.seconds
+            self._note_length(ticket.call, about.seconds)
             self._finish(ticket)
             ticket.future.set_result(about)
             if about.worker_ends:
                 self._put_all_back()
                 self._end_worker()
+
+    def _note_length(self, call: UnitCall, seconds: float) -> None:
+        self._last_unit_s = seconds
+        latest = (call.stage, call.params)
+        is_alike = latest == self._latest and seconds < _SHORT_UNIT_S
+        self._latest, self._short_units = latest, self._short_units + 1 if is_alike else 0
 
     def _patience(self) -> float:
         return max(0.0, min(_LOOK_EVERY_S, self._look_at - time.monotonic()))
