@@ -1,10 +1,10 @@
 """`build_fork_asset`: a graph-backed asset that forks into tasks known at run time, and joins them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import dagster as dg
 import pandas as pd
@@ -22,6 +22,7 @@ from project_fanout.forks.join import Branch, JoinedTask, JoinFailedError, faile
 from project_fanout.forks.request import InvalidForkError
 from project_fanout.orchestration.asset import define_asset, upstream_of
 from project_fanout.orchestration.collect import log_first_traceback
+from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.markdown_table import markdown_table
 from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps
 from project_fanout.orchestration.options import Declared, FanoutOptions
@@ -36,6 +37,8 @@ _SHOWN = 50  # rows of the table of tasks in the metadata
 @dataclass(frozen=True, kw_only=True)
 class ForkOps(FanoutOps):
     """Makes the ops of one fork: its records are what the tasks function returned, its value is the join."""
+
+    needs_records: ClassVar[bool] = True
 
     run_config: ForkRunConfig
 
@@ -55,14 +58,14 @@ class ForkOps(FanoutOps):
         self,
         context: dg.OpExecutionContext,
         policy: FanoutPolicy,  # noqa: ARG002  # for a fork it is `optional` that decides
-        records: Sequence[RecordState],
+        fan_in: FanIn,
     ) -> None:
         """Refuse to materialise without a task that is not optional.
 
         Raises:
             JoinFailedError: names each of them.
         """
-        required = [record for record in records if not _branch(record).optional]
+        required = [record for record in fan_in.records if not _branch(record).optional]
         failed = [record for record in required if record.outcome.failed]
         if failed:
             log_first_traceback(context, [unit for record in failed for unit in record.outcome.failed])
@@ -70,8 +73,9 @@ class ForkOps(FanoutOps):
                 failed_join_text([(record.record_key, _joined(record)) for record in failed], len(required))
             )
 
-    def value(self, records: Sequence[RecordState], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # rows are units
+    def value(self, fan_in: FanIn, frame: pd.DataFrame) -> Any:  # noqa: ARG002  # rows are units
         """Return the join, a dict from `taskReferenceName` to `JoinedTask`, with a table of all tasks."""
+        records = fan_in.records
         tasks = {record.record_key: _joined(record) for record in records}
         joined = {record.record_key for record in records if _branch(record).joined}
         statuses = Counter(task["status"] for task in tasks.values())

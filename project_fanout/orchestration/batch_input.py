@@ -1,9 +1,29 @@
 """How a stage gets its records from the stage before: also where that never ran, in an interrupted run."""
 
-from functools import cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
+
+from project_fanout.engine.step_batches import Batch
+
+#: Metadata of an input whose op takes each batch when it wants it, as a `StoredBatch`.
+LATER = {"fanout/later": True}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBatch:
+    """A batch of records that a step has stored.
+
+    Args:
+        mapping_key: of the mapped step.
+        load: loads it, each time anew.
+    """
+
+    mapping_key: str
+    load: Callable[[], Batch]
 
 
 def batch_input_key(io_manager_key: str) -> str:
@@ -27,11 +47,21 @@ def batch_input_manager(io_manager_key: str) -> dg.ResourceDefinition:
     )
     def load_batch(context: dg.InputContext) -> Any:
         assert context.upstream_output is not None  # it is the input of an op inside the asset's graph
-        try:
-            context.upstream_output.get_identifier()
-        except dg.DagsterInvariantViolationError:
-            # Dagster looks for the run that stored the output, and leaves its id out where there is none.
-            return ()
-        return getattr(context.resources, io_manager_key).load_input(context)
+        io_manager = getattr(context.resources, io_manager_key)
+        if LATER.items() <= (context.definition_metadata or {}).items():
+            # Its output has no mapping key: the step has.
+            mapping_key = context.upstream_output.step_key.partition("[")[2].removesuffix("]")
+            return StoredBatch(mapping_key, partial(_load, context, io_manager))
+        return _load(context, io_manager)
 
     return load_batch
+
+
+def _load(context: dg.InputContext, io_manager: Any) -> Any:
+    assert context.upstream_output is not None
+    try:
+        context.upstream_output.get_identifier()
+    except dg.DagsterInvariantViolationError:
+        # Dagster looks for the run that stored the output, and leaves its id out where there is none.
+        return ()
+    return io_manager.load_input(context)

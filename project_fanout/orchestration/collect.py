@@ -7,10 +7,10 @@ import dagster as dg
 import pandas as pd
 
 from project_fanout.engine.errors import NOT_OF_THE_UNIT, FanoutDefinitionError, ToleranceExceededError
-from project_fanout.engine.model import RecordOutcome, UnitOutcome
+from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
-from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.beta import beta_parts_of_dagster
+from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.report import (
     asset_metadata,
     counts_metadata,
@@ -37,18 +37,14 @@ def complete_check(key: dg.AssetKey, partitions_def: dg.PartitionsDefinition | N
         )
 
 
-def check_tolerance(
-    context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[RecordState]
-) -> None:
+def check_tolerance(context: dg.OpExecutionContext, policy: FanoutPolicy, fan_in: FanIn) -> None:
     """Refuse to materialise with more failures than *policy* allows.
 
     Raises:
         ToleranceExceededError: names record, unit and error of each failure.
     """
-    ended = [unit for record in records for unit in record.outcome.units]
-    failed = [unit for unit in ended if not unit.succeeded]
-    not_started = sum(len(record.waiting) for record in records)
-    total = len(ended) + not_started
+    failed, not_started = fan_in.failed, fan_in.total("not_started")
+    total = fan_in.units + not_started
     if failed and (not_started or len(failed) / total > policy.max_failed_ratio):
         log_first_traceback(context, failed)
         text = failures_text(failed, total, policy.max_failed_ratio)
@@ -60,11 +56,11 @@ def check_tolerance(
         raise ToleranceExceededError(text)
     if failed:
         context.log.warning(failures_text(failed, total, policy.max_failed_ratio))
-    if hollow := [record.record_key for record in records if not record.leaves]:
+    if hollow := fan_in.hollow:
         context.log.warning(
             "%s of %s records have no units, and so no row in the table: %s",
             len(hollow),
-            len(records),
+            fan_in.total("records"),
             ", ".join(map(repr, hollow[:_NAMED_RECORDS])),
         )
 
@@ -77,13 +73,13 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
 
 
 def results(
-    records: Sequence[RecordState], frame: pd.DataFrame, value: Any, checks: Sequence[dg.AssetCheckSpec]
+    fan_in: FanIn, frame: pd.DataFrame | None, value: Any, checks: Sequence[dg.AssetCheckSpec]
 ) -> Iterator[Any]:
     """Yield what the collect op yields: the output `result`, then the results of the checks.
 
     Args:
-        records: what became of each record.
-        frame: the table of all outcomes; the asset's value where *value* brings none.
+        fan_in: what became of the records.
+        frame: the table of all outcomes, the asset's value where *value* brings none; None where nobody has made it.
         value: the asset's value, or a `MaterializeResult` with or without it.
         checks: the asset's checks: its own, then those whose results *value* holds.
 
@@ -95,7 +91,7 @@ def results(
             f"aggregate returned a {type(value).__name__}, accepted: the asset's value, or a MaterializeResult "
             "with it; write `return dg.MaterializeResult(value=..., metadata=..., check_results=[...])`."
         )
-    metadata = asset_metadata(records)
+    metadata = asset_metadata(fan_in)
     found: list[dg.AssetCheckResult] = []
     extra: dict[str, Any] = {}
     if isinstance(value, dg.MaterializeResult):
@@ -109,20 +105,22 @@ def results(
     with beta_parts_of_dagster():
         output = dg.Output(value, output_name="result", metadata=metadata, **extra)
     yield output
-    yield _completeness([record.outcome for record in records])
+    yield _completeness(fan_in)
     # The asset may have got another key since it was built; Dagster knows which.
     only = checks[1].name if len(checks) == 2 else None
     for check in found:
         yield check._replace(asset_key=None, check_name=check.check_name or only)
 
 
-def _completeness(records: Sequence[RecordOutcome]) -> dg.AssetCheckResult:
-    failed = [unit for record in records for unit in record.failed]
-    total = sum(len(record.units) for record in records)
+def _completeness(fan_in: FanIn) -> dg.AssetCheckResult:
+    failed = fan_in.failed
     return dg.AssetCheckResult(
         check_name=COMPLETE_CHECK,
         passed=not failed,
-        description=f"{len(failed)} of {total} units ended without success." if failed else None,
+        description=f"{len(failed)} of {fan_in.units} units ended without success." if failed else None,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={**counts_metadata(records), **({"failures": failures_table(failed)} if failed else {})},
+        metadata={
+            **counts_metadata(*fan_in.counts),
+            **({"failures": failures_table(failed)} if failed else {}),
+        },
     )

@@ -69,15 +69,6 @@ class Manifest:
         return [key for entry in self.entries for key in entry.record_keys]
 
     @property
-    def origins(self) -> dict[str, str]:
-        """By record key, the digest of what the trigger has yielded at last."""
-        return {
-            key: origin
-            for entry in self.entries
-            for key, origin in zip(entry.record_keys, entry.origins, strict=True)
-        }
-
-    @property
     def units(self) -> int:
         """How many units all records have together."""
         return sum(entry.units for entry in self.entries)

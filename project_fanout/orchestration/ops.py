@@ -5,8 +5,8 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import Any, ClassVar, NamedTuple
 
 import dagster as dg
 import pandas as pd
@@ -20,8 +20,14 @@ from project_fanout.engine.read_ahead import ReadAhead
 from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.step_batches import Batch, in_batches
-from project_fanout.orchestration.batch_input import batch_input_key, batch_input_manager
+from project_fanout.orchestration.batch_input import (
+    LATER,
+    StoredBatch,
+    batch_input_key,
+    batch_input_manager,
+)
 from project_fanout.orchestration.collect import check_tolerance, complete_check, results
+from project_fanout.orchestration.fan_in import FanIn, frames
 from project_fanout.orchestration.input_types import dagster_type
 from project_fanout.orchestration.intermediates import (
     RECORDS,
@@ -35,7 +41,6 @@ from project_fanout.orchestration.report import log_step, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.stage_steps import StageSteps
-from project_fanout.orchestration.table import outcome_frame
 
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
@@ -45,6 +50,8 @@ _OF_WAITING_STEPS = {"fanout/steps_per_cpu": "8"}
 
 _NO_TYPE: Any = dg.AssetIn().dagster_type
 
+#: The parameter by which an aggregate asks for the table in batches.
+BATCHES = "batches"
 #: The parameter by which a records function asks for the key of the partition.
 PARTITION_KEY = "partition_key"
 
@@ -88,9 +95,12 @@ class FanoutOps:
     run_config: RunConfig
     stages: tuple[Stage, ...] = ()
     known_stages: tuple[Stage, ...]
-    aggregate: Callable[[pd.DataFrame], Any] | None = None
+    aggregate: Callable[[Any], Any] | None = None
     aggregate_checks: tuple[dg.AssetCheckSpec, ...] = ()
     upstream: Mapping[str, Upstream] = field(default_factory=dict)
+
+    #: Whether the asset's value is made of the records' outcomes, and not of the table.
+    needs_records: ClassVar[bool] = False
 
     @property
     def key(self) -> dg.AssetKey:
@@ -108,8 +118,6 @@ class FanoutOps:
     def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
         """The resources that the ops bring along."""
         given = {key: each.get_resource_definition() for key, each in self.declared.resources.items()}
-        if len(self.stages) == 1:
-            return given
         return {batch_input_key(self._step_io): batch_input_manager(self._step_io), **given}
 
     @cached_property
@@ -127,6 +135,11 @@ class FanoutOps:
         return StageSteps(
             self.key, self.run_config, self.stages, code_version, tuple(self.declared.resources)
         )
+
+    @property
+    def _takes_batches(self) -> bool:
+        """Whether *aggregate* takes the table in batches."""
+        return self.aggregate is not None and BATCHES in inspect.signature(self.aggregate).parameters
 
     def compose(self) -> Callable[..., Any]:
         """Return the graph: trigger, map the sub-graph of the stages, collect."""
@@ -289,20 +302,31 @@ class FanoutOps:
     def _collect_op(self) -> Any:
         def collect_records(context: dg.OpExecutionContext, outcomes: Any, manifest: Any) -> Iterator[Any]:
             settings = self.run_config.read(context.op_config)
-            records = self._account_for(context, manifest, outcomes)
-            if not records and settings.policy.on_empty == "skip":
+            fan_in = FanIn(keep_rows=not self._takes_batches, keep_records=self.needs_records)
+            batches: dict[int, StoredBatch] = {}
+            for place, batch, records in self._account_for(context, manifest, outcomes):
+                fan_in.put(place, records)
+                batches[place] = batch
+            if not fan_in.total("records") and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
-            self.check_outcomes(context, settings.policy, records)
-            frame = outcome_frame([record.outcome for record in records])
-            yield from results(records, frame, self.value(records, frame), self.check_specs)
+            self.check_outcomes(context, settings.policy, fan_in)
+            if self.aggregate is not None and self._takes_batches:
+                value = self.aggregate(frames(batches[place] for place in sorted(batches)))
+                yield from results(fan_in, None, value, self.check_specs)
+            else:
+                frame = fan_in.table()
+                yield from results(fan_in, frame, self.value(fan_in, frame), self.check_specs)
 
         return self._op(
             "collect_records",
             collect_records,
-            ins={"outcomes": dg.In(), "manifest": dg.In()},
+            ins={
+                "outcomes": dg.In(input_manager_key=batch_input_key(self._step_io), metadata=LATER),
+                "manifest": dg.In(),
+            },
             out={
                 "result": dg.Out(is_required=False, io_manager_key=self.declared.steps.get("io_manager_key")),
                 **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
@@ -321,9 +345,11 @@ class FanoutOps:
         return tidy_up
 
     def _account_for(
-        self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[Batch]
-    ) -> list[RecordState]:
-        """Return what became of every record of the manifest, in its order; run those that are not done.
+        self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[StoredBatch]
+    ) -> Iterator[tuple[int, StoredBatch, Sequence[RecordState]]]:
+        """Yield what became of the records of each entry of the manifest, with its place; run those that are not done.
+
+        With it comes what loads it again.
 
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
         is re-executed "from failure" it passes over them and gives the collect op what is left. It
@@ -331,53 +357,66 @@ class FanoutOps:
         successes; here the units that have no success are tried again. And where a trigger was retried,
         steps may have taken records that the last attempt has found otherwise.
         """
-        ended = {record.record_key: record for batch in outcomes for record in batch}
-        expected = manifest.record_keys
-        origins = manifest.origins
-        missing = {
+        stored = {batch.mapping_key: batch for batch in outcomes}
+        unfinished: dict[int, dict[str, RecordState]] = {}
+        for place, entry in enumerate(manifest.entries):
+            batch = stored.get(entry.mapping_key)
+            found = dict(zip(entry.record_keys, entry.origins, strict=True))
+            ended = {
+                record.record_key: record
+                for record in (batch.load() if batch is not None else ())
+                if found.get(record.record_key) == record.origin
+                and (record.run_id == context.run_id or record.succeeded)
+            }
+            if batch is not None and len(ended) == len(found):
+                yield place, batch, [ended[key] for key in entry.record_keys]
+            else:
+                unfinished[place] = ended
+        if not unfinished:
+            return
+        missing = [
             key
-            for key in expected
-            if (end := ended.get(key)) is None
-            or end.origin != origins[key]
-            or (end.run_id != context.run_id and not end.succeeded)
-        }
-        if missing:
-            self._expect(context, manifest)
-            context.log.warning(
-                "%s of %s records unfinished, left so by an earlier run or found with other units by a retried "
-                "trigger; running what is missing of them now: %s",
-                len(missing),
-                len(expected),
-                ", ".join(repr(key) for key in [key for key in expected if key in missing][:20]),
-            )
-            advanced: Iterable[RecordState] = [
-                record
-                for entry in manifest.entries
-                if not missing.isdisjoint(entry.record_keys)
-                for record in manifest.load(entry, context, self._step_io)
-                if record.record_key in missing
-            ]
-            for index in range(len(self._stage_op_names())):
-                advanced = self._steps.advance(context, index, advanced)
-            ended.update((record.record_key, record) for record in advanced)
-        return [ended[key] for key in expected]
+            for place, ended in unfinished.items()
+            for key in manifest.entries[place].record_keys
+            if key not in ended
+        ]
+        self._expect(context, manifest)
+        context.log.warning(
+            "%s of %s records unfinished, left so by an earlier run or found with other units by a retried "
+            "trigger; running what is missing of them now: %s",
+            len(missing),
+            len(manifest.record_keys),
+            ", ".join(map(repr, missing[:20])),
+        )
+        wanted = set(missing)
+        advanced: Iterable[RecordState] = [
+            record
+            for place in unfinished
+            for record in manifest.load(manifest.entries[place], context, self._step_io)
+            if record.record_key in wanted
+        ]
+        for index in range(len(self._stage_op_names())):
+            advanced = self._steps.advance(context, index, advanced)
+        done = {record.record_key: record for record in advanced}
+        for place, ended in unfinished.items():
+            entry = manifest.entries[place]
+            records = tuple(ended.get(key) or done[key] for key in entry.record_keys)
+            yield place, StoredBatch(entry.mapping_key, partial(tuple, records)), records
 
     def _expect(self, context: dg.OpExecutionContext, manifest: Manifest) -> None:
         """Tell the tally how many units there are; with several stages only their end shows that."""
         if len(self.stages) == 1:
             context.resources.unit_pool.tally(self.name).expect(manifest.units)
 
-    def check_outcomes(
-        self, context: dg.OpExecutionContext, policy: FanoutPolicy, records: Sequence[RecordState]
-    ) -> None:
+    def check_outcomes(self, context: dg.OpExecutionContext, policy: FanoutPolicy, fan_in: FanIn) -> None:
         """Refuse to materialise with more failures than *policy* allows.
 
         Raises:
             ToleranceExceededError: names record, unit and error of each failure.
         """
-        check_tolerance(context, policy, records)
+        check_tolerance(context, policy, fan_in)
 
-    def value(self, records: Sequence[RecordState], frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need them
+    def value(self, fan_in: FanIn, frame: pd.DataFrame) -> Any:  # noqa: ARG002  # others need it
         """Return the asset's value, or a `MaterializeResult` with or without it."""
         return frame if self.aggregate is None else self.aggregate(frame)
 

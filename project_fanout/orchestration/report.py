@@ -1,19 +1,19 @@
 """Outcomes as people read them: the asset's table, its metadata, and the message of a failed run."""
 
 import math
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+import numpy as np
 
-from project_fanout.engine.model import STATUSES, RecordOutcome, UnitOutcome
+from project_fanout.engine.model import STATUSES, Status, UnitOutcome
 from project_fanout.engine.record_state import RecordState
+from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.markdown_table import markdown_rows
 
 _NAMED_FAILURES = 20
-_SLOWEST = 5
 
 
 def step_metadata(
@@ -30,21 +30,16 @@ def step_metadata(
         (unit.record_key, unit.stage, unit.unit_key) for record in before for unit in record.outcome.units
     }
     ended = [
-        RecordOutcome(
-            record.record_key,
-            tuple(
-                unit
-                for unit in record.outcome.units
-                if (unit.record_key, unit.stage, unit.unit_key) not in known
-            ),
-        )
+        unit
         for record in after
+        for unit in record.outcome.units
+        if not known or (unit.record_key, unit.stage, unit.unit_key) not in known
     ]
-    metadata = counts_metadata(ended)
+    metadata = counts_metadata(len(after), Counter(unit.status for unit in ended))
     metadata["unit_seconds"] = round(_seconds(after) - _seconds(before), 3)
     if reused := sum(record.reused for record in after) - sum(record.reused for record in before):
         metadata["reused"] = reused
-    if failed := [unit for record in ended for unit in record.failed]:
+    if failed := [unit for unit in ended if not unit.succeeded]:
         metadata["failures"] = failures_table(failed)
     if not is_last:
         # What has gone on is no outcome yet.
@@ -67,48 +62,46 @@ def _seconds(records: Iterable[RecordState]) -> float:
     return sum(record.seconds for record in records)
 
 
-def counts_metadata(records: Sequence[RecordOutcome]) -> dict[str, Any]:
+def counts_metadata(records: int, by_status: Mapping[Status, int]) -> dict[str, Any]:
     """Return how many records and units there are, and how many of these ended in which way."""
-    outcomes = [unit for record in records for unit in record.units]
-    by_status = Counter(each.status for each in outcomes)
     return {
-        "records": len(records),
-        "units": len(outcomes),
+        "records": records,
+        "units": sum(by_status.values()),
         # `failed` also where it is 0: the UI plots it over the runs, and would join those with failures.
-        **{each: by_status[each] for each in STATUSES if by_status[each] or each in ("succeeded", "failed")},
+        **{
+            each: by_status.get(each, 0)
+            for each in STATUSES
+            if by_status.get(each) or each in ("succeeded", "failed")
+        },
     }
 
 
-def asset_metadata(records: Sequence[RecordState]) -> dict[str, Any]:
+def asset_metadata(fan_in: FanIn) -> dict[str, Any]:
     """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed.
 
     All but `units_of_all_stages`, `reused` and `unit_seconds` is told of the rows of the asset's table: of the
     last stage, and of the units that an earlier one has lost.
     """
-    ended = [record.outcome for record in records]
-    outcomes = [unit for record in ended for unit in record.units]
-    metadata = counts_metadata(ended)
-    if (of_all_stages := sum(record.ended for record in records)) > len(outcomes):
+    metadata = counts_metadata(*fan_in.counts)
+    if (of_all_stages := fan_in.total("ended")) > fan_in.units:
         metadata["units_of_all_stages"] = of_all_stages
-    metadata["unit_seconds"] = round(_seconds(records), 3)
-    if reused := sum(record.reused for record in records):
+    metadata["unit_seconds"] = round(fan_in.unit_seconds, 3)
+    if reused := fan_in.total("reused"):
         metadata["reused"] = reused
-    if hollow := sum(not record.leaves for record in records):
-        metadata["records_without_units"] = hollow
-    retried = sum(each.attempts > 1 for each in outcomes)
-    if retried:
+    if hollow := fan_in.hollow:
+        metadata["records_without_units"] = len(hollow)
+    if retried := fan_in.total("retried"):
         metadata["retried"] = retried
-    if outcomes:
-        seconds = sorted(each.seconds for each in outcomes)
-        metadata["seconds_p50"] = round(statistics.median(seconds), 4)
-        metadata["seconds_p95"] = round(seconds[math.ceil(0.95 * len(seconds)) - 1], 4)
-        slowest = sorted(outcomes, key=lambda each: -each.seconds)[:_SLOWEST]
+    if fan_in.units:
+        seconds = fan_in.seconds
+        metadata["seconds_p50"] = round(float(np.median(seconds)), 4)
+        metadata["seconds_p95"] = round(float(seconds[math.ceil(0.95 * len(seconds)) - 1]), 4)
         columns = ["record_key", "unit_key", "stage", "seconds", "cpu_seconds", "peak_mb", "attempts"]
-        metadata["slowest"] = _table(slowest, columns)
-        if peaks := [each.peak_mb for each in outcomes if each.peak_mb is not None]:
-            metadata["peak_mb"] = round(max(peaks), 1)
-    if failed := [each for each in outcomes if not each.succeeded]:
-        metadata["failures"] = failures_table(failed)
+        metadata["slowest"] = _table(fan_in.slowest, columns)
+        if (peak_mb := fan_in.peak_mb) is not None:
+            metadata["peak_mb"] = round(peak_mb, 1)
+    if fan_in.failed:
+        metadata["failures"] = failures_table(fan_in.failed)
     return metadata
 
 

@@ -1,8 +1,9 @@
 """The asset's table: a row per unit, or the rows of the frames that units have returned."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,28 +30,21 @@ def outcome_frame(records: Sequence[RecordOutcome]) -> pd.DataFrame:
     A field that is named like one of `COLUMNS` becomes `result_<name>`, with more of them where there is such a
     field already.
     """
-    outcomes = [unit for record in records for unit in record.units]
-    parts: list[_Part] = []
-    for is_frame, some in groupby(_with_results(outcomes), key=lambda pair: _is_frame(pair[1])):
-        pairs = iter(some)
-        parts += map(_rows_of, pairs) if is_frame else [_one_row_each(list(pairs))]
-    rows = [count for part in parts for count in part.rows]
-    fields = list(dict.fromkeys(name for part in parts for name in part.columns))
-    columns: dict[Any, Any] = {name: _repeated(column, rows) for name, column in _about(outcomes).items()}
-    for name in fields:
-        column = name
-        while column in COLUMNS or (column != name and column in fields):
-            column = f"result_{column}"
-        columns[column] = _joined(parts, name)
-    # Rows of frames are not copied into one block per dtype: they may be the largest thing in this process.
-    return pd.DataFrame(columns, copy=len(rows) == sum(rows))
+    return joined_rows([Rows.of([unit for record in records for unit in record.units])])
 
 
 class _Part(NamedTuple):
-    """Rows that lie next to each other: how many each of their outcomes has, and their columns as arrays."""
+    """Rows that lie next to each other: how many each of their outcomes has, and their columns.
+
+    Args:
+        rows: of each outcome.
+        columns: arrays of a frame's rows; where each outcome is a row, arrays or lists of the values.
+        is_frame: whether it is a frame.
+    """
 
     rows: list[int]
     columns: dict[Any, Any]
+    is_frame: bool
 
     def pop(self, name: Any) -> pd.DataFrame:
         """Take the column *name* out, as a frame that has it or none."""
@@ -58,6 +52,50 @@ class _Part(NamedTuple):
         if name not in self.columns:
             return pd.DataFrame(index=index)
         return _series(self.columns.pop(name)).set_axis(index).to_frame(name)
+
+
+class Rows(NamedTuple):
+    """The rows of some outcomes, in a fraction of the memory of these.
+
+    Args:
+        about: `COLUMNS`, one value per outcome.
+        parts: what the results hold.
+    """
+
+    about: dict[str, list[Any]]
+    parts: list[_Part]
+
+    @classmethod
+    def of(cls, outcomes: Sequence[UnitOutcome], shared: Mapping[str, str] | None = None) -> "Rows":
+        """Return the rows of *outcomes*; texts that are in *shared* as they are there."""
+        parts: list[_Part] = []
+        for is_frame, some in groupby(_with_results(outcomes), key=lambda pair: _is_frame(pair[1])):
+            pairs = iter(some)
+            parts += map(_rows_of, pairs) if is_frame else [_one_row_each(list(pairs))]
+        return cls(_about(outcomes, shared or {}), parts)
+
+
+def joined_rows(some: Sequence[Rows]) -> pd.DataFrame:
+    """Return the table of all rows, which are moved there; see `outcome_frame`."""
+    parts: list[_Part] = []
+    for is_frame, group in groupby(
+        (part for rows in some for part in rows.parts), key=attrgetter("is_frame")
+    ):
+        alike = list(group)
+        parts += alike if is_frame else [_joined_values(alike)]
+    rows = [count for part in parts for count in part.rows]
+    fields = list(dict.fromkeys(name for part in parts for name in part.columns))
+    columns: dict[Any, Any] = {
+        name: _repeated(_series(_about_array(name, [each.about.pop(name) for each in some])), rows)
+        for name in COLUMNS
+    }
+    for name in fields:
+        column = name
+        while column in COLUMNS or (column != name and column in fields):
+            column = f"result_{column}"
+        columns[column] = _joined(parts, name)
+    # Rows of frames are not copied into one block per dtype: they may be the largest thing in this process.
+    return pd.DataFrame(columns, copy=len(rows) == sum(rows))
 
 
 def _with_results(outcomes: Sequence[UnitOutcome]) -> Iterator[tuple[UnitOutcome, Any]]:
@@ -96,7 +134,7 @@ def _rows_of(pair: tuple[UnitOutcome, Any]) -> _Part:
     parts = [(index.names[level], index.get_level_values(level)) for level in levels]
     parts += zip(names.to_list(), columns, strict=True)
     named = zip(_distinct(name for name, _ in parts), (column for _, column in parts), strict=True)
-    return _Part([len(index)], dict(named))
+    return _Part([len(index)], dict(named), is_frame=True)
 
 
 def _distinct(names: Iterable[Any]) -> list[Any]:
@@ -134,17 +172,24 @@ def _series(array: Any) -> "pd.Series[Any]":
     return column
 
 
-def _about(outcomes: Sequence[UnitOutcome]) -> "dict[str, pd.Series[Any]]":
-    """Return `COLUMNS`, one row per outcome."""
+def _about(outcomes: Sequence[UnitOutcome], shared: Mapping[str, str]) -> dict[str, list[Any]]:
     return {
-        "record_key": _texts(each.record_key for each in outcomes),
-        "unit_key": _texts(each.unit_key for each in outcomes),
-        "stage": _texts(each.stage for each in outcomes),
-        "status": _texts(each.status for each in outcomes),
-        "attempts": pd.Series([each.attempts for each in outcomes], dtype="int64"),
-        "seconds": pd.Series([each.seconds for each in outcomes], dtype="float64"),
-        "error": _texts(None if each.error is None else str(each.error) for each in outcomes),
+        "record_key": [each.record_key for each in outcomes],
+        "unit_key": [shared.get(each.unit_key, each.unit_key) for each in outcomes],
+        "stage": [each.stage for each in outcomes],
+        "status": [each.status for each in outcomes],
+        "attempts": [each.attempts for each in outcomes],
+        "seconds": [each.seconds for each in outcomes],
+        "error": [None if each.error is None else str(each.error) for each in outcomes],
     }
+
+
+_NUMBERS = {"attempts": "int64", "seconds": "float64"}
+
+
+def _about_array(name: str, lists: Sequence[list[Any]]) -> Any:
+    values = list(chain.from_iterable(lists))
+    return np.array(values, dtype=_NUMBERS.get(name, "object"))
 
 
 def _repeated(column: "pd.Series[Any]", rows: Sequence[int]) -> "pd.Series[Any]":
@@ -166,7 +211,43 @@ def _one_row_each(pairs: Sequence[tuple[UnitOutcome, Any]]) -> _Part:
         for outcome, result in pairs
     ]
     fields = dict.fromkeys(name for result in results for name in result)
-    return _Part([1] * len(results), {name: _values([each.get(name) for each in results]) for name in fields})
+    columns = {name: _packed([each.get(name) for each in results]) for name in fields}
+    return _Part([1] * len(results), columns, is_frame=False)
+
+
+def _packed(values: list[Any]) -> Any:
+    """Return *values* as an array that gives back the same, where all are numbers of one kind."""
+    kinds = set(map(type, values))
+    if len(kinds) != 1 or (kind := kinds.pop()) not in (int, float, bool):
+        return values
+    try:
+        return np.array(values, dtype="int64" if kind is int else kind)
+    except OverflowError:  # larger than 64 bits
+        return values
+
+
+def _joined_values(parts: Sequence[_Part]) -> _Part:
+    """Return parts of which each outcome is a row as one: its columns are as if all values had come together."""
+    rows = [1] * sum(len(part.rows) for part in parts)
+    fields = dict.fromkeys(name for part in parts for name in part.columns)
+    return _Part(rows, {name: _column_of_values(parts, name) for name in fields}, is_frame=False)
+
+
+def _column_of_values(parts: Sequence[_Part], name: Any) -> "pd.Series[Any]":
+    packs = [part.columns.pop(name, None) for part in parts]
+    dtypes = {each.dtype if isinstance(each, np.ndarray) else None for each in packs}
+    if len(dtypes) == 1 and None not in dtypes:
+        return _series(np.concatenate(packs))
+    values: list[Any] = []
+    for part, pack in zip(parts, packs, strict=True):
+        values += (
+            [None] * len(part.rows)
+            if pack is None
+            else pack.tolist()
+            if isinstance(pack, np.ndarray)
+            else pack
+        )
+    return _values(values)
 
 
 def _has_fields(result: Any) -> bool:

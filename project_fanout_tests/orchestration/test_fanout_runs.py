@@ -122,6 +122,33 @@ def test_records_per_step_changes_the_steps_only(per_step: int, of_chain: pd.Dat
     assert len(mapped_steps(result)) == len(mapped_steps(result, "weigh")) == -(-4 // per_step)
 
 
+def summed(batches: Iterable[pd.DataFrame]) -> dict[str, Any]:
+    """Return what has come, and in how many parts."""
+    parts = list(batches)
+    return {"parts": len(parts), "table": pd.concat(parts, ignore_index=True) if parts else None}
+
+
+in_batches = build_fanout_asset(
+    "in_batches",
+    records=stages.some_records,
+    stages=[stages.echo],
+    aggregate=summed,
+    policy=FanoutPolicy(max_failed_ratio=1),
+)
+
+
+def test_long_lists_make_fewer_steps_and_the_same_table() -> None:
+    """From the 201st record on some share one; an aggregate that takes batches gets the same rows in the same order."""
+    params = {"count": 230, "units": 1}
+    expected = table(echoes, params=params, policy={"records_per_step": 7})
+    assert expected["result"].tolist() == list(range(230))
+    result = materialize(in_batches, params=params)
+    value = result.output_for_node("in_batches")
+    assert value["parts"] == 1
+    assert_same(value["table"], expected)
+    assert 200 < len(set(mapped_steps(result))) == len(mapped_steps(result)) < 220
+
+
 # Keys
 
 

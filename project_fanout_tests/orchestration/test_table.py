@@ -2,6 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pandas as pd
 import pytest
 
 from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
+from project_fanout.engine.record_state import RecordState
 from project_fanout.engine.values import encode
-from project_fanout.orchestration.report import counts_metadata
+from project_fanout.orchestration.batch_input import StoredBatch
+from project_fanout.orchestration.fan_in import FanIn, frames
 from project_fanout.orchestration.table import COLUMNS, outcome_frame
 from project_fanout_tests.engine.values.samples import Item, Order
 
@@ -100,7 +103,9 @@ def test_an_empty_frame_gives_no_row_but_its_unit_counts() -> None:
     """So that the counts say what has run."""
     records = outcomes(mixed(2, 0), mixed(0, 0))
     assert outcome_frame(records)["unit_key"].tolist() == ["u0", "u0"]
-    assert counts_metadata(records)["units"] == 2
+    fan_in = FanIn()
+    fan_in.put(0, [RecordState(each.record_key, each.units) for each in records])
+    assert (fan_in.units, len(fan_in.table())) == (2, 2)
 
 
 def test_named_levels_of_an_index_are_columns() -> None:
@@ -169,3 +174,56 @@ def test_values_make_columns_of_their_own_dtype(values: list[Any], dtype: str) -
     column = outcome_frame(outcomes(*({"value": value} for value in values)))["value"]
     assert str(column.dtype).startswith(dtype)
     assert str(column.tolist()) == str(pd.Series(values, dtype=column.dtype).tolist())
+
+
+@pytest.mark.filterwarnings("ignore:The behavior of .* concatenation with empty:FutureWarning")
+@pytest.mark.parametrize(
+    "results",
+    [
+        [1, 2, 3, 4],
+        [1, 2, UnitError("ValueError", "bad"), 4],
+        [2**53 + 1, 2, 0.5, 4],
+        [2**70, 1, 2, 3],
+        [1, 1.5, True, None],
+        [True, False, True, True],
+        ["x", "y", 1, 2],
+        [{"a": 1}, {"a": 2}, {"b": 1.5}, {"a": None, "b": 2}],
+        [{"a": 1}, {"a": 2}, 3, {"a": "x"}],
+        [{"status": 1}, {"result_status": 2}, {"status": 3}, {}],
+        [{"n": np.int64(1)}, {"n": np.int64(2)}, {"n": None}, {"n": np.int64(4)}],
+        [{"n": np.float64(1)}, {"n": 2.0}, {"n": [3]}, {"n": (4,)}],
+        [1, 2, pd.DataFrame({"a": [1, 2]}), 4, 5, pd.DataFrame({"a": [1.5]}), {"a": 3}],
+        [pd.DataFrame({"a": [1, 2]}), pd.DataFrame({"a": [3]}), pd.DataFrame({"a": [4]})],
+        [UnitError("ValueError", "bad"), UnitError("ValueError", "bad")],
+        [dt.date(2024, 1, 1), Decimal(1), 2, None],
+    ],
+    ids=repr,
+)
+def test_the_table_does_not_depend_on_which_records_shared_a_step(results: list[Any]) -> None:
+    """Values, dtypes and columns are as if all outcomes had come together, wherever they were parted."""
+    (whole,) = outcomes(*results)
+    expected = outcome_frame([whole])
+    for size in (1, 2, 3):
+        fan_in = FanIn()
+        places = range(0, len(whole.units), size)
+        # The steps do not come in order: some are run in the end.
+        for place in reversed(places):
+            fan_in.put(place, [RecordState("r", whole.units[place : place + size])])
+        pd.testing.assert_frame_equal(fan_in.table(), expected)
+
+
+def test_frames_of_batches_are_as_large_as_they_are_worth() -> None:
+    """Some ten thousand outcomes each, of as many steps as that takes, loaded when they are asked for; none of none."""
+    (whole,) = outcomes(*range(4_000))
+    loaded = []
+
+    def load(place: int) -> tuple[RecordState]:
+        loaded.append(place)
+        return (RecordState(f"r{place}", whole.units),)
+
+    parts = frames(StoredBatch(f"r{place}", partial(load, place)) for place in range(5))
+    first = next(parts)
+    assert (len(first), loaded) == (12_000, [0, 1, 2])
+    assert first["result"].tolist() == [*range(4_000)] * 3
+    assert [len(part) for part in parts] == [8_000]
+    assert list(frames([])) == []
