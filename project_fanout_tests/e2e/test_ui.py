@@ -131,8 +131,16 @@ def test_a_run_is_terminated_and_resumed_by_clicking(
 
     (squares / "hold").unlink()
     page.reload()
-    page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
-    page.get_by_text("From failure", exact=True).click()
+    choice = page.get_by_text("From failure", exact=True)
+
+    def choices_are_shown() -> bool:
+        # The page that has just been loaded draws itself anew, and closes the menu with that.
+        page.get_by_role("button", name="Re-execute all").locator("xpath=following::button[1]").click()
+        page.wait_for_timeout(500)
+        return choice.is_visible()
+
+    wait_for(choices_are_shown, "the ways to execute it again are shown")
+    choice.click()
     server.succeeded(server.again(run_id)["runId"])
     page.screenshot(path=screenshots / "resumed.png")
     started = Counter(unit for unit, _ in journal(squares, "begun"))
