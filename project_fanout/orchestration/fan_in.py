@@ -159,7 +159,7 @@ def frames(batches: Iterable[StoredBatch]) -> Iterator[pd.DataFrame]:
     rows: list[Rows] = []
     for batch in batches:
         rows.append(Rows.of([unit for record in batch.load() for unit in record.outcome.units]))
-        if sum(len(each.about["status"]) for each in rows) >= _FRAME_ROWS:
+        if sum(len(each.about["seconds"]) for each in rows) >= _FRAME_ROWS:
             yield joined_rows(rows)
             rows = []
     if rows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -58,11 +58,11 @@ class Rows(NamedTuple):
     """The rows of some outcomes, in a fraction of the memory of these.
 
     Args:
-        about: `COLUMNS`, one value per outcome.
+        about: `COLUMNS`: a value per outcome, or values and how often they come in a row.
         parts: what the results hold.
     """
 
-    about: dict[str, list[Any]]
+    about: dict[str, Any]
     parts: list[_Part]
 
     @classmethod
@@ -85,17 +85,14 @@ def joined_rows(some: Sequence[Rows]) -> pd.DataFrame:
         parts += alike if is_frame else [_joined_values(alike)]
     rows = [count for part in parts for count in part.rows]
     fields = list(dict.fromkeys(name for part in parts for name in part.columns))
-    columns: dict[Any, Any] = {
-        name: _repeated(_series(_about_array(name, [each.about.pop(name) for each in some])), rows)
-        for name in COLUMNS
-    }
+    columns: dict[Any, Any] = {name: _repeated(_about_column(name, some), rows) for name in COLUMNS}
     for name in fields:
         column = name
         while column in COLUMNS or (column != name and column in fields):
             column = f"result_{column}"
         columns[column] = _joined(parts, name)
-    # Rows of frames are not copied into one block per dtype: they may be the largest thing in this process.
-    return pd.DataFrame(columns, copy=len(rows) == sum(rows))
+    # Not copied into one block per dtype: they may be the largest thing in this process.
+    return pd.DataFrame(columns, copy=False)
 
 
 def _with_results(outcomes: Sequence[UnitOutcome]) -> Iterator[tuple[UnitOutcome, Any]]:
@@ -172,24 +169,32 @@ def _series(array: Any) -> "pd.Series[Any]":
     return column
 
 
-def _about(outcomes: Sequence[UnitOutcome], shared: Mapping[str, str]) -> dict[str, list[Any]]:
+def _about(outcomes: Sequence[UnitOutcome], shared: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "record_key": [each.record_key for each in outcomes],
+        "record_key": _runs(each.record_key for each in outcomes),
         "unit_key": [shared.get(each.unit_key, each.unit_key) for each in outcomes],
-        "stage": [each.stage for each in outcomes],
-        "status": [each.status for each in outcomes],
-        "attempts": [each.attempts for each in outcomes],
-        "seconds": [each.seconds for each in outcomes],
-        "error": [None if each.error is None else str(each.error) for each in outcomes],
+        "stage": _runs(each.stage for each in outcomes),
+        "status": _runs(each.status for each in outcomes),
+        "attempts": _runs(each.attempts for each in outcomes),
+        "seconds": np.array([each.seconds for each in outcomes], dtype="float64"),
+        "error": _runs(None if each.error is None else str(each.error) for each in outcomes),
     }
 
 
-_NUMBERS = {"attempts": "int64", "seconds": "float64"}
+def _runs(values: Iterable[Any]) -> list[tuple[Any, int]]:
+    """Return each value and how often it comes in a row."""
+    return [(value, sum(1 for _ in same)) for value, same in groupby(values)]
 
 
-def _about_array(name: str, lists: Sequence[list[Any]]) -> Any:
-    values = list(chain.from_iterable(lists))
-    return np.array(values, dtype=_NUMBERS.get(name, "object"))
+def _about_column(name: str, some: Sequence[Rows]) -> "pd.Series[Any]":
+    """Take a column of `COLUMNS` out of *some*, one value per outcome."""
+    parts = [each.about.pop(name) for each in some]
+    if name == "seconds":
+        return _series(np.concatenate([*parts, np.empty(0)]))
+    values = chain.from_iterable(parts)
+    if name != "unit_key":
+        values = chain.from_iterable(repeat(value, count) for value, count in values)
+    return _series(np.array(list(values), dtype="int64" if name == "attempts" else "object"))
 
 
 def _repeated(column: "pd.Series[Any]", rows: Sequence[int]) -> "pd.Series[Any]":
