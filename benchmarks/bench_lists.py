@@ -27,7 +27,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def fan_out(shape: dict[str, Any]) -> dict[str, float]:
     """Return seconds and peak memory, in MiB, of the run in a process of its own."""
     script = str(Path(bench_executors.__file__))
-    command = [sys.executable, script, "--one", json.dumps(shape)]
+    command = [sys.executable, script, "--one", json.dumps({"job": "fanout_auto", **shape})]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found

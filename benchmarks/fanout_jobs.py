@@ -29,6 +29,11 @@ def fanout_parallel() -> dg.JobDefinition:
     return _job("fanout_parallel", fanout_executor, FanoutPolicy(strategy="parallel"), "process")
 
 
+def fanout_auto() -> dg.JobDefinition:
+    """`fanout_executor` and the default policy: as many units of a record at once as keep the pool busy."""
+    return _job("fanout_auto", fanout_executor, FanoutPolicy(), "process")
+
+
 def fanout_sequential() -> dg.JobDefinition:
     """`fanout_executor`, a record's units one after the other."""
     return _job("fanout_sequential", fanout_executor, FanoutPolicy(strategy="sequential"), "process")

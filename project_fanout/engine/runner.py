@@ -30,7 +30,7 @@ from project_fanout.engine.values import ValueStore
 _LEAST_DEATHS = 2
 # With strategy auto a step hands out so many units for each place: two keep it busy while a reply travels, and of short
 # ones as many as take so long, that the pool can hand them over by the handful. More would hold up other records.
-_UNITS_AHEAD, _SECONDS_AHEAD, _MOST_AHEAD = 2, 0.12, 128
+_UNITS_AHEAD, _SECONDS_AHEAD, _MOST_AHEAD = 2, 0.12, 1024
 
 
 class Memory(Protocol):

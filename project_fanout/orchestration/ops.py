@@ -222,6 +222,8 @@ class FanoutOps:
         records = (RecordState.of(record, store) for record in found)
         del found  # a generator that is not read to its end is closed with what reads it
         tally, per_step = context.resources.unit_pool.tally(self.name), settings.policy.records_per_step
+        if per_step == "auto" and not self.stages:
+            per_step = 1  # a step takes records with plans of their own through them one after the other
         if per_step == "auto" and inspect.isgeneratorfunction(function_behind(self.records)):
             # It may take its time for the next one, and what has been gathered is not to wait for that.
             with ReadAhead(records) as ahead:
