@@ -31,6 +31,8 @@ _LEAST_DEATHS = 2
 # With strategy auto a step hands out so many units for each place: two keep it busy while a reply travels, and of short
 # ones as many as take so long, that the pool can hand them over by the handful. More would hold up other records.
 _UNITS_AHEAD, _SECONDS_AHEAD, _MOST_AHEAD = 2, 0.12, 1024
+# A step that has more of them in the pool hands out no further ones yet.
+_FULL = 0.75
 
 
 class Memory(Protocol):
@@ -234,6 +236,9 @@ class _StageLoop:
                 if not self._in_pool and not self._retries:
                     return
                 self._take_news()
+                # Of short units many have ended by now: their places are filled together.
+                while not self._news.empty():
+                    self._take_news()
         except CancelledError:
             raise PoolClosedError(
                 f"The pool was closed while stage {self.stage_run.stage.name} ran, as it is when "
@@ -247,7 +252,9 @@ class _StageLoop:
         now, memory = time.monotonic(), self.stage_run.memory
         while self._retries and self._retries[0][0] <= now:
             self._waiting.put_first(heapq.heappop(self._retries)[2])
-        while not self._stop() and len(self._in_pool) < self._window:
+        window = self._window
+        is_full = len(self._in_pool) > window * _FULL
+        while not self._stop() and not is_full and len(self._in_pool) < window:
             if (task := self._waiting.take()) is None:
                 return
             if task.died >= max(_LEAST_DEATHS, self.stage_run.policy.max_attempts):
