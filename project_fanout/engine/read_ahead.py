@@ -3,7 +3,7 @@
 import contextvars
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -34,7 +34,7 @@ class ReadAhead(Closing, Generic[_T]):
             the thread in which it has opened it.
     """
 
-    def __init__(self, items: Iterator[_T]) -> None:
+    def __init__(self, items: Generator[_T, None, None]) -> None:
         self._items = items
         self._queue: queue.Queue[_T | _End] = queue.Queue(_MOST_AHEAD)
         self._closed = threading.Event()
@@ -75,8 +75,7 @@ class ReadAhead(Closing, Generic[_T]):
         except BaseException as raised:  # noqa: BLE001  # it is raised in the consumer
             error = raised
         finally:
-            if (close := getattr(self._items, "close", None)) is not None:
-                close()
+            self._items.close()
         self._put(_End(error))
 
     def _put(self, item: _T | _End) -> bool:

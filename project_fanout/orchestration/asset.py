@@ -98,7 +98,8 @@ def build_fanout_asset(
             result of a stage that is not the last becomes the payload of one unit of the next.
         aggregate: makes the asset's value of the DataFrame; may return a `dagster.MaterializeResult`
             with value, metadata and check results. One whose parameter is named `batches` gets an iterator
-            of DataFrames of some 10,000 rows in the order of the records, and no more of them is in memory.
+            of DataFrames in the order of the records, of some 10,000 rows or of one step with more; no more
+            of the table is in memory.
         check_specs: checks whose results *aggregate* returns, besides the asset's own
             `all_units_succeeded`.
         policy, params, resources, ins, key_prefix: see `FanoutOptions`.

@@ -155,15 +155,15 @@ class FanIn:
 
 
 def frames(batches: Iterable[StoredBatch]) -> Iterator[pd.DataFrame]:
-    """Yield the table of *batches* in parts of some 10,000 outcomes, each loaded when it is asked for."""
-    rows: list[Rows] = []
+    """Yield the table of *batches* in parts of some 10,000 rows, or of one batch with more, loaded when asked for."""
+    some: list[Rows] = []
     for batch in batches:
-        rows.append(Rows.of([unit for record in batch.load() for unit in record.outcome.units]))
-        if sum(len(each.about["seconds"]) for each in rows) >= _FRAME_ROWS:
-            yield joined_rows(rows)
-            rows = []
-    if rows:
-        yield joined_rows(rows)
+        some.append(Rows.of([unit for record in batch.load() for unit in record.outcome.units]))
+        if sum(each.count_of_rows for each in some) >= _FRAME_ROWS:
+            yield joined_rows(some)
+            some = []
+    if some:
+        yield joined_rows(some)
 
 
 def _slowest(outcomes: Iterable[UnitOutcome]) -> list[UnitOutcome]:

@@ -74,6 +74,11 @@ class Rows(NamedTuple):
             parts += map(_rows_of, pairs) if is_frame else [_one_row_each(list(pairs))]
         return cls(_about(outcomes, shared or {}), parts)
 
+    @property
+    def count_of_rows(self) -> int:
+        """How many rows of the table they are."""
+        return sum(sum(part.rows) for part in self.parts)
+
 
 def joined_rows(some: Sequence[Rows]) -> pd.DataFrame:
     """Return the table of all rows, which are moved there; see `outcome_frame`."""

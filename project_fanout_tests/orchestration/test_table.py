@@ -1,6 +1,7 @@
 """The asset's table, where units return more than JSON: frames, models, numpy's and pandas' own values."""
 
 import datetime as dt
+from collections.abc import Iterable
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -212,9 +213,12 @@ def test_the_table_does_not_depend_on_which_records_shared_a_step(results: list[
         pd.testing.assert_frame_equal(fan_in.table(), expected)
 
 
-def test_frames_of_batches_are_as_large_as_they_are_worth() -> None:
-    """Some ten thousand outcomes each, of as many steps as that takes, loaded when they are asked for; none of none."""
-    (whole,) = outcomes(*range(4_000))
+@pytest.mark.parametrize(
+    "results", [range(4_000), [pd.DataFrame({"result": range(4_000)})]], ids=["values", "a frame"]
+)
+def test_frames_of_batches_are_as_large_as_they_are_worth(results: Iterable[Any]) -> None:
+    """Some ten thousand rows each, of as many steps as that takes, loaded when they are asked for; none of none."""
+    (whole,) = outcomes(*results)
     loaded = []
 
     def load(place: int) -> tuple[RecordState]:

@@ -26,9 +26,6 @@ SCHEMA_VERSION = 3
 _DIGEST = 32
 
 
-_ESCAPED = frozenset('"\\')
-
-
 class AnyText(TypeDecorator[str]):
     """Any text as the inside of a JSON string in ASCII.
 
