@@ -6,7 +6,12 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from project_fanout.engine.errors import NOT_OF_THE_UNIT, FanoutDefinitionError, ToleranceExceededError
+from project_fanout.engine.errors import (
+    NOT_OF_THE_UNIT,
+    FanoutDefinitionError,
+    FanoutError,
+    ToleranceExceededError,
+)
 from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.orchestration.beta import beta_parts_of_dagster
@@ -110,6 +115,25 @@ def results(
     only = checks[1].name if len(checks) == 2 else None
     for check in found:
         yield check._replace(asset_key=None, check_name=check.check_name or only)
+
+
+def results_of_failure(
+    context: dg.OpExecutionContext, fan_in: FanIn, error: FanoutError
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield what the collect op yields before it fails with *error*, and leave an observation of the asset.
+
+    Without them the asset's page would have nothing of a failed run but a check that could not be executed.
+    """
+    partition = context.partition_key if context.has_partition_key else None
+    context.log_event(
+        dg.AssetObservation(
+            context.asset_key_for_output("result"),
+            description=f"Not materialized. {str(error).splitlines()[0].rstrip(':')}.",
+            metadata=asset_metadata(fan_in),
+            partition=partition,
+        )
+    )
+    yield _completeness(fan_in)
 
 
 def _completeness(fan_in: FanIn) -> dg.AssetCheckResult:

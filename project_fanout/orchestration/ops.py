@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 
 from project_fanout.engine.annotations import function_behind
-from project_fanout.engine.errors import NoPartitionError, NoRecordsError
+from project_fanout.engine.errors import FanoutError, NoPartitionError, NoRecordsError
 from project_fanout.engine.found_records import checked_records
 from project_fanout.engine.model import Record
 from project_fanout.engine.policy import FanoutPolicy
@@ -26,7 +26,12 @@ from project_fanout.orchestration.batch_input import (
     batch_input_key,
     batch_input_manager,
 )
-from project_fanout.orchestration.collect import check_tolerance, complete_check, results
+from project_fanout.orchestration.collect import (
+    check_tolerance,
+    complete_check,
+    results,
+    results_of_failure,
+)
 from project_fanout.orchestration.fan_in import FanIn, frames
 from project_fanout.orchestration.input_types import dagster_type
 from project_fanout.orchestration.intermediates import (
@@ -283,7 +288,7 @@ class FanoutOps:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
             advanced = self._steps.advance(context, index, batch)
             metadata = step_metadata(batch, advanced, is_last=index + 1 >= len(self.stages))
-            log_step(context, metadata)
+            log_step(context, batch, advanced, metadata)
             return dg.Output(advanced, metadata=metadata)
 
         return self._op(
@@ -314,7 +319,11 @@ class FanoutOps:
                 return
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
-            self.check_outcomes(context, settings.policy, fan_in)
+            try:
+                self.check_outcomes(context, settings.policy, fan_in)
+            except FanoutError as error:
+                yield from results_of_failure(context, fan_in, error)
+                raise
             if self.aggregate is not None and self._takes_batches:
                 value = self.aggregate(frames(batches[place] for place in sorted(batches)))
                 yield from results(fan_in, None, value, self.check_specs)

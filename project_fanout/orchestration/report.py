@@ -26,15 +26,7 @@ def step_metadata(
         after: the same as it has left them.
         is_last: whether no stage follows.
     """
-    known = {
-        (unit.record_key, unit.stage, unit.unit_key) for record in before for unit in record.outcome.units
-    }
-    ended = [
-        unit
-        for record in after
-        for unit in record.outcome.units
-        if not known or (unit.record_key, unit.stage, unit.unit_key) not in known
-    ]
+    ended = _ended(before, after)
     metadata = counts_metadata(len(after), Counter(unit.status for unit in ended))
     metadata["unit_seconds"] = round(_seconds(after) - _seconds(before), 3)
     if reused := sum(record.reused for record in after) - sum(record.reused for record in before):
@@ -49,13 +41,41 @@ def step_metadata(
     return metadata
 
 
-def log_step(context: dg.OpExecutionContext, metadata: Mapping[str, Any]) -> None:
-    """Say in the run's log what of a step's metadata is not as everybody expects it."""
-    lost = sum(metadata.get(status, 0) for status in STATUSES if status != "succeeded")
-    if lost:
-        context.log.warning("%s of %s units ended without success.", lost, metadata["units"])
+def log_step(
+    context: dg.OpExecutionContext,
+    before: Sequence[RecordState],
+    after: Sequence[RecordState],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Say in the run's log what of a step is not as everybody expects it: which units failed and why, what was reused.
+
+    Args:
+        context: of the step.
+        before: its records as it has got them.
+        after: the same as it has left them.
+        metadata: of the step, see `step_metadata`.
+    """
+    if failed := [unit for unit in _ended(before, after) if not unit.succeeded]:
+        lines = [
+            f"{len(failed)} of {metadata['units']} units ended without success:",
+            *_failure_lines(failed),
+        ]
+        context.log.warning("\n".join(lines))
     if reused := metadata.get("reused"):
         context.log.info("%s units were not run: an earlier run's outcome is known.", reused)
+
+
+def _ended(before: Sequence[RecordState], after: Sequence[RecordState]) -> list[UnitOutcome]:
+    """Return the outcomes that *after* has and *before* has not."""
+    known = {
+        (unit.record_key, unit.stage, unit.unit_key) for record in before for unit in record.outcome.units
+    }
+    return [
+        unit
+        for record in after
+        for unit in record.outcome.units
+        if not known or (unit.record_key, unit.stage, unit.unit_key) not in known
+    ]
 
 
 def _seconds(records: Iterable[RecordState]) -> float:
@@ -118,12 +138,16 @@ def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMe
 
 def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: float) -> str:
     """Return the message of a run that fails: the counts, then record, unit and error of the first 20."""
-    lines = [
-        (
-            f"{len(failed)} of {total} units ended without success ({len(failed) / total:.1%}, "
-            f"max_failed_ratio allows {max_failed_ratio:.1%}):"
-        ),
-    ]
+    counts = (
+        f"{len(failed)} of {total} units ended without success ({len(failed) / total:.1%}, "
+        f"max_failed_ratio allows {max_failed_ratio:.1%}):"
+    )
+    return "\n".join([counts, *_failure_lines(failed)])
+
+
+def _failure_lines(failed: Sequence[UnitOutcome]) -> list[str]:
+    """Return record, unit and error of the first 20; those that are alike in one line."""
+    lines = []
     named = 0
     for alike in _alike(failed):
         if named >= _NAMED_FAILURES:
@@ -141,7 +165,7 @@ def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: f
             lines.append(f"- {len(alike)} units of stage {first.stage}, each {how}: {first.error}")
             lines.append(f"  They are {'; '.join(shown)}{more}.")
         named += len(alike)
-    return "\n".join(lines)
+    return lines
 
 
 def _alike(failed: Sequence[UnitOutcome]) -> list[list[UnitOutcome]]:

@@ -1,6 +1,7 @@
 """What a run does: nothing partial looks whole, failures are data, and limits hold before the first unit."""
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,46 @@ def test_one_failure_fails_the_run_by_default(tmp_path: Path) -> None:
     result = materialize(marks, params=params, raise_on_error=False)
     failed = [event.step_key for event in result.get_step_failure_events()]
     assert failed == ["marks.collect_records"]
+
+
+def test_a_failed_run_says_why_where_one_looks(tmp_path: Path) -> None:
+    """The asset has an observation, its check a result, and the record's step a warning: each names unit and error."""
+    days = dg.StaticPartitionsDefinition(["monday", "tuesday"])
+    plain = build_fanout_asset("plain", records=stages.some_records, stages=[stages.mark])
+    daily = build_fanout_asset(
+        "daily", records=stages.some_records, stages=[stages.mark], partitions_def=days, key_prefix="shop"
+    )
+    for asset, partition in ((plain, None), (daily, "monday")):
+        folder = tmp_path / str(partition)
+        folder.mkdir()
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = materialize(
+                asset,
+                params={"folder": str(folder), "fail": "r1u0"},
+                instance=instance,
+                partition_key=partition,
+                raise_on_error=False,
+            )
+            assert not result.success
+            assert not result.get_asset_materialization_events()
+            [record] = instance.fetch_observations(asset.key, limit=9).records
+            [step] = {
+                entry.step_key: entry.message
+                for entry in instance.all_logs(result.run_id)
+                if "units ended without success:" in entry.message and entry.level == logging.WARNING
+            }.items()
+        observation, [check] = record.asset_observation, result.get_asset_check_evaluations()
+        assert observation is not None
+        assert observation.partition == partition
+        assert observation.description == (
+            "Not materialized. 1 of 6 units ended without success (16.7%, max_failed_ratio allows 0.0%)."
+        )
+        assert (check.passed, check.asset_key) == (False, asset.key)
+        name = asset.node_def.name
+        assert step[0].startswith(f"{name}.record.process_record[record_1_")
+        for text in (observation.metadata["failures"].value, check.metadata["failures"].value, step[1]):
+            for named in ("record 1", "r1u0", "RuntimeError: r1u0 was told to fail"):
+                assert named in str(text)
 
 
 @pytest.mark.parametrize(("ratio", "passes"), [(0.49, False), (0.5, True), (0.51, True), (1.0, True)])
