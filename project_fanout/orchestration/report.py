@@ -126,10 +126,27 @@ def asset_metadata(fan_in: FanIn) -> dict[str, Any]:
 
 
 def failures_table(failed: Sequence[UnitOutcome]) -> dg.MarkdownMetadataValue:
-    """Return the first failures as a Markdown table."""
-    return _table(
-        failed[:_NAMED_FAILURES], ["record_key", "unit_key", "stage", "status", "attempts", "error"]
+    """Return the failures as a Markdown table: a row for those that are alike, of 20 rows at most."""
+    columns = ["units", "record_key", "unit_key", "stage", "status", "attempts", "error"]
+    rows = (
+        [
+            len(alike),
+            _first_of(each.record_key for each in alike),
+            _first_of(each.unit_key for each in alike),
+            alike[0].stage,
+            alike[0].status,
+            alike[0].attempts,
+            alike[0].error,
+        ]
+        for alike in _alike(failed)[:_NAMED_FAILURES]
     )
+    return markdown_rows(columns, rows)
+
+
+def _first_of(keys: Iterable[str]) -> str:
+    """Return the first key, and how many others there are."""
+    first, *others = dict.fromkeys(keys)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMetadataValue:

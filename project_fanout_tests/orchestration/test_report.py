@@ -9,7 +9,13 @@ from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
 from project_fanout.engine.model import Status
 from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.orchestration.fan_in import FanIn
-from project_fanout.orchestration.report import asset_metadata, counts_metadata, failures_text, step_metadata
+from project_fanout.orchestration.report import (
+    asset_metadata,
+    counts_metadata,
+    failures_table,
+    failures_text,
+    step_metadata,
+)
 from project_fanout.orchestration.table import COLUMNS, outcome_frame
 
 
@@ -263,3 +269,18 @@ def test_failures_that_are_alike_name_their_cause_once() -> None:
         "  They are record 'r 1', unit 'u0'; record 'r 1', unit 'u1'.",
         "- record 'r', unit 'odd', stage work: timed_out after 3 attempts: ValueError: slow",
     ]
+
+
+def test_the_table_of_failures_has_a_row_for_each_cause() -> None:
+    """With how many units it is, and the first record and unit of them; of 20 causes at most."""
+    alike = [bad(unit=f"u{number}", record=f"r{number // 2}") for number in range(6)]
+    other = bad("timed_out", unit="odd", message="slow")
+    table = failures_table([alike[0], other, *alike[1:]]).value.splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert cells[0] == ["units", "record_key", "unit_key", "stage", "status", "attempts", "error"]
+    assert cells[2:] == [
+        ["6", "r0 and 2 more", "u0 and 5 more", "work", "failed", "3", "ValueError: bad"],
+        ["1", "r", "odd", "work", "timed_out", "3", "ValueError: slow"],
+    ]
+    many = [bad(message=f"bad {number}") for number in range(30)]
+    assert len(failures_table(many).value.splitlines()) == 2 + 20
