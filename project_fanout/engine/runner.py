@@ -18,6 +18,7 @@ from project_fanout.engine.model import UnitError, UnitOutcome
 from project_fanout.engine.policy import LONGEST_DELAY_S, FanoutPolicy
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitPool, UnitReply
 from project_fanout.engine.pools.supplied import Supplied
+from project_fanout.engine.progress import StepProgress
 from project_fanout.engine.rate import Rate
 from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.engine.stages import Stage
@@ -75,6 +76,7 @@ class StageRun:
         store: where workers put large results, None to have them travel with the reply.
         supplied: what resources give to the stage.
         rate: says when units may start, None for as soon as the pool can.
+        on_progress: called in the calling thread of one of the asset's steps every few seconds, with how far it is.
     """
 
     stage: Stage
@@ -91,6 +93,7 @@ class StageRun:
     store: ValueStore | None = None
     supplied: Supplied | None = None
     rate: Rate | None = None
+    on_progress: Callable[[str], None] | None = None
 
     def advance(self, records: Iterable[RecordState]) -> list[RecordState]:
         """Run the stage on every waiting unit of *records* and return the records one stage further.
@@ -105,8 +108,14 @@ class StageRun:
         if self.memory is not None:
             for task, outcome in self.memory.recall(self, tasks):
                 task.outcome, task.reused = outcome, True
-        with self.tally.step_in_progress(is_first=self.index == 0):
-            _StageLoop(self, [task for task in tasks if task.outcome is None]).run()
+        is_first = self.index == 0
+        with (
+            self.tally.step_in_progress(is_first=is_first),
+            self.tally.progress.step(len(tasks), is_first=is_first) as progress,
+        ):
+            to_run = [task for task in tasks if task.outcome is None]
+            progress.reuse(len(tasks) - len(to_run))
+            _StageLoop(self, to_run, progress).run()
         in_order = iter(tasks)
         return [self._merge(record, in_order) for record in before]
 
@@ -212,6 +221,7 @@ class _StageLoop:
 
     stage_run: StageRun
     tasks: Sequence[Task]
+    progress: StepProgress
     _waiting: UnitQueue = field(init=False)
     _retries: list[tuple[float, int, Task]] = field(default_factory=list)
     _news: "SimpleQueue[UnitLog | tuple[Task, Future[UnitReply]]]" = field(default_factory=SimpleQueue)
@@ -230,6 +240,7 @@ class _StageLoop:
             return
         params = pickle.dumps(dict(self.stage_run.params))
         self._places = self.stage_run.pool.places(self.stage_run.call(self.tasks[0], params))
+        self.progress.places, self.progress.in_pool = self._places, self._in_pool
         try:
             while True:
                 self._hand_out(params)
@@ -314,6 +325,11 @@ class _StageLoop:
 
     def _take_news(self) -> None:
         timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
+        if (on_progress := self.stage_run.on_progress) is not None:
+            progress = self.stage_run.tally.progress
+            if (line := progress.next_line()) is not None:
+                on_progress(line)
+            timeout = min(progress.seconds_to_next, math.inf if timeout is None else timeout)
         try:
             news = self._news.get(timeout=timeout)
         except Empty:
@@ -358,6 +374,7 @@ class _StageLoop:
     def _end(self, task: Task, reply: UnitReply) -> None:
         """Note that *reply* is the last of a unit: also where `fail_fast` denies it another attempt."""
         task.outcome = self.stage_run.outcome(task, reply)
+        self.progress.end(succeeded=reply.succeeded)
         if self.stage_run.memory is not None:
             self.stage_run.memory.remember(task, task.outcome)
         in_vain = reply.error is not None and reply.error.type in NOT_OF_THE_UNIT

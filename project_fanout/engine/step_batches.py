@@ -31,7 +31,7 @@ def in_batches(
     """
     batch: list[RecordState] = []
     earlier, longest = set(tally.cuts), tally.longest_batch
-    found = sent = 0
+    found = units = sent = 0
     due = 0.0
     for record in records:
         if record is not None:
@@ -39,6 +39,8 @@ def in_batches(
                 due = time.monotonic() + _LONGEST_WAIT_S
             batch.append(record)
             found += 1
+            units += len(record.waiting)
+            tally.progress.find(units)
         if not batch:
             continue
         if per_step != "auto":

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from project_fanout.engine.progress import Progress
+
 # Where the first units of a stage all fail for a reason that has nothing to do with the unit, because what it returns
 # cannot travel or what it needs cannot be set up, the rest would run for nothing.
 _ENOUGH_IN_VAIN = 10
@@ -16,6 +18,7 @@ class Tally:
     Attributes:
         cuts: the last record of each batch that a trigger has sent off, in this attempt or an earlier one.
         longest_batch: how many records the longest of them has.
+        progress: how far the asset is.
     """
 
     def __init__(self) -> None:
@@ -26,6 +29,7 @@ class Tally:
         self._through = 0
         self.cuts: set[str] = set()
         self.longest_batch = 0
+        self.progress = Progress()
         self._worked: Counter[str] = Counter()
         self._in_vain: Counter[str] = Counter()
 
@@ -48,6 +52,7 @@ class Tally:
         """Say how many units there are in all, once that is known."""
         with self._lock:
             self._total = total
+        self.progress.expect(total)
 
     def out_of_reach(self, max_failed_ratio: float) -> bool:
         """Tell whether more units have failed than may fail, whatever becomes of the others.

@@ -107,6 +107,7 @@ class StageSteps:
             on_log=log,
             store=context.resources.ledger.value_store(self.scope(context)),
             supplied=Supplied(shared, planned.set_ups) if shared or planned.set_ups else None,
+            on_progress=lambda line: context.log.info("%s: %s", self.run_config.name, line),
             rate=context.resources.ledger.rate(self.key.to_user_string(), policy.max_per_second),
         )
         wanted, most = policy.max_workers, run.most_at_once

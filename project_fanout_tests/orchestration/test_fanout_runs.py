@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from project_fanout.engine.errors import (
 )
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout_tests.engine import runner_stages as stages
+from project_fanout_tests.engine.pools import kind_stages
 from project_fanout_tests.engine.test_model import KEYS
 from project_fanout_tests.engine.test_runner import split_and_weigh
 from project_fanout_tests.orchestration.support import (
@@ -242,6 +244,28 @@ def test_no_records_make_an_empty_table() -> None:
     (check,) = result.get_asset_check_evaluations()
     assert check.passed
     assert materialization(result, echoes)["dagster/row_count"] == 0
+
+
+def burning_records() -> Iterator[Record]:
+    """Yield 2 records with 7 seconds of work for two workers."""
+    for number in range(2):
+        yield Record(key=f"record {number}", units=[Unit(key=f"u{unit}", payload=0.2) for unit in range(35)])
+
+
+def test_the_log_says_how_far_a_long_run_is() -> None:
+    """Every few seconds, under the asset's name, with what is done, failed, running and waiting."""
+    asset = build_fanout_asset("burned", records=burning_records, stages=[kind_stages.burn])
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(
+            asset, instance=instance, resources={"unit_pool": UnitPoolResource(kind="process", max_workers=2)}
+        )
+        lines = [
+            entry.message for entry in instance.all_logs(result.run_id) if " units done" in entry.message
+        ]
+    assert lines
+    counts = r"\d+ of 70 units done \(\d+%\), 0 failed, [12] running, \d+ waiting"
+    for line in lines:
+        assert re.fullmatch(rf"burned: {counts}; [\d.]+ a second, \d+ s left\.", line), line
 
 
 # Failures
