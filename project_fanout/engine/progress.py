@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-# A line every 5 s at first; later each 1 % of the time that has gone by, so that a run of a day has a few hundred
-# more lines than one of an hour, and a minute at most.
+# A line every 5 s at first, then one for each 1 % of the time that has gone by, and one a minute at least: some 300 in
+# an hour and 1,700 in a day.
 _FIRST_S, _SHARE, _LONGEST_S = 5.0, 100, 60.0
 # The rate is that of the last lines, so many.
 _OF_LAST_LINES = 12
@@ -59,7 +59,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._open: list[StepProgress] = []
-        self._gone = [StepProgress(0, is_first=True), StepProgress(0, is_first=False)]
+        self._gone = {is_first: StepProgress(0, is_first) for is_first in (True, False)}
         self._found = 0
         self._total: int | None = None
         self._began: float | None = None
@@ -97,7 +97,7 @@ class Progress:
             raise
         with self._lock:
             self._open.remove(step)
-            gone = self._gone[not is_first]
+            gone = self._gone[is_first]
             gone.units += step.units
             gone.reused += step.reused
             gone.ended += step.ended
@@ -120,7 +120,7 @@ class Progress:
             return self._line(now)
 
     def _line(self, now: float) -> str:
-        steps = [*self._gone, *self._open]
+        steps = [*self._gone.values(), *self._open]
         begun = sum(step.units for step in steps if step.is_first)
         known = max(begun, self._found) + sum(step.units for step in steps if not step.is_first)
         ended = sum(step.ended for step in steps)

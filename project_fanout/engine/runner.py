@@ -324,14 +324,9 @@ class _StageLoop:
         return max(1, math.ceil(_UNITS_AHEAD * places / steps) + int(of_short_ones))
 
     def _take_news(self) -> None:
-        timeout = max(0.0, self._retries[0][0] - time.monotonic()) if self._retries else None
-        if (on_progress := self.stage_run.on_progress) is not None:
-            progress = self.stage_run.tally.progress
-            if (line := progress.next_line()) is not None:
-                on_progress(line)
-            timeout = min(progress.seconds_to_next, math.inf if timeout is None else timeout)
+        self._say_progress()
         try:
-            news = self._news.get(timeout=timeout)
+            news = self._news.get(timeout=self._patience())
         except Empty:
             return
         if isinstance(news, UnitLog):
@@ -346,6 +341,17 @@ class _StageLoop:
             self._give_up(task)
         else:
             self._settle(task, future.result())
+
+    def _say_progress(self) -> None:
+        if self.stage_run.on_progress and (line := self.stage_run.tally.progress.next_line()) is not None:
+            self.stage_run.on_progress(line)
+
+    def _patience(self) -> float:
+        """Return how long to wait for news: until an attempt or a line of progress is due."""
+        next_line = self.stage_run.tally.progress.seconds_to_next
+        return (
+            min(next_line, max(0.0, self._retries[0][0] - time.monotonic())) if self._retries else next_line
+        )
 
     def _settle(self, task: Task, reply: UnitReply) -> None:
         self._unit_s += (reply.seconds - self._unit_s) / 4

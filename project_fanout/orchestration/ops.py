@@ -42,7 +42,7 @@ from project_fanout.orchestration.intermediates import (
 )
 from project_fanout.orchestration.keys import op_name
 from project_fanout.orchestration.options import Declared
-from project_fanout.orchestration.report import log_step, step_metadata
+from project_fanout.orchestration.report import log_step, new_outcomes, step_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.stage_steps import StageSteps
@@ -287,8 +287,9 @@ class FanoutOps:
     def _stage_op(self, index: int, name: str) -> Any:
         def process(context: dg.OpExecutionContext, batch: Any) -> dg.Output[Any]:
             advanced = self._steps.advance(context, index, batch)
-            metadata = step_metadata(batch, advanced, is_last=index + 1 >= len(self.stages))
-            log_step(context, batch, advanced, metadata)
+            ended = new_outcomes(batch, advanced)
+            metadata = step_metadata(batch, advanced, ended, is_last=index + 1 >= len(self.stages))
+            log_step(context, ended, metadata)
             return dg.Output(advanced, metadata=metadata)
 
         return self._op(

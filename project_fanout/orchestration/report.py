@@ -17,16 +17,20 @@ _NAMED_FAILURES = 20
 
 
 def step_metadata(
-    before: Sequence[RecordState], after: Sequence[RecordState], *, is_last: bool
+    before: Sequence[RecordState],
+    after: Sequence[RecordState],
+    ended: Sequence[UnitOutcome],
+    *,
+    is_last: bool,
 ) -> dict[str, Any]:
     """Return the metadata of a step: its records, its units, and what became of those.
 
     Args:
         before: its records as it has got them.
         after: the same as it has left them.
+        ended: the outcomes that are new, see `new_outcomes`.
         is_last: whether no stage follows.
     """
-    ended = _ended(before, after)
     metadata = counts_metadata(len(after), Counter(unit.status for unit in ended))
     metadata["unit_seconds"] = round(_seconds(after) - _seconds(before), 3)
     if reused := sum(record.reused for record in after) - sum(record.reused for record in before):
@@ -42,20 +46,16 @@ def step_metadata(
 
 
 def log_step(
-    context: dg.OpExecutionContext,
-    before: Sequence[RecordState],
-    after: Sequence[RecordState],
-    metadata: Mapping[str, Any],
+    context: dg.OpExecutionContext, ended: Iterable[UnitOutcome], metadata: Mapping[str, Any]
 ) -> None:
     """Say in the run's log what of a step is not as everybody expects it: which units failed and why, what was reused.
 
     Args:
         context: of the step.
-        before: its records as it has got them.
-        after: the same as it has left them.
+        ended: its outcomes, see `new_outcomes`.
         metadata: of the step, see `step_metadata`.
     """
-    if failed := [unit for unit in _ended(before, after) if not unit.succeeded]:
+    if failed := [unit for unit in ended if not unit.succeeded]:
         lines = [
             f"{len(failed)} of {metadata['units']} units ended without success:",
             *_failure_lines(failed),
@@ -65,7 +65,7 @@ def log_step(
         context.log.info("%s units were not run: an earlier run's outcome is known.", reused)
 
 
-def _ended(before: Sequence[RecordState], after: Sequence[RecordState]) -> list[UnitOutcome]:
+def new_outcomes(before: Sequence[RecordState], after: Sequence[RecordState]) -> list[UnitOutcome]:
     """Return the outcomes that *after* has and *before* has not."""
     known = {
         (unit.record_key, unit.stage, unit.unit_key) for record in before for unit in record.outcome.units
@@ -163,7 +163,7 @@ def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: f
 
 
 def _failure_lines(failed: Sequence[UnitOutcome]) -> list[str]:
-    """Return record, unit and error of the first 20; those that are alike in one line."""
+    """Return record, unit and error of the first 20, the error once for those that are alike."""
     lines = []
     named = 0
     for alike in _alike(failed):

@@ -17,10 +17,20 @@ class Clock:
         return self.now
 
 
-def test_a_line_counts_what_is_done_failed_running_and_waiting() -> None:
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that shows 0."""
+    return Clock()
+
+
+@pytest.fixture
+def progress(clock: Clock) -> Progress:
+    """Return the progress of a fan-out that begins."""
+    return Progress(clock)
+
+
+def test_a_line_counts_what_is_done_failed_running_and_waiting(clock: Clock, progress: Progress) -> None:
     """With the rate and the time left, once the number of units is known."""
-    clock = Clock()
-    progress = Progress(clock)
     progress.find(400)
     with progress.step(100, is_first=True) as step:
         step.places, step.in_pool = 2, range(5)
@@ -38,10 +48,8 @@ def test_a_line_counts_what_is_done_failed_running_and_waiting() -> None:
         )
 
 
-def test_units_of_later_stages_and_reused_ones_are_told_apart() -> None:
+def test_units_of_later_stages_and_reused_ones_are_told_apart(clock: Clock, progress: Progress) -> None:
     """A later stage's units are known when its steps begin; reused ones say nothing about the rate."""
-    clock = Clock()
-    progress = Progress(clock)
     progress.find(10)
     with progress.step(10, is_first=True) as step:
         step.reuse(8)
@@ -54,10 +62,8 @@ def test_units_of_later_stages_and_reused_ones_are_told_apart() -> None:
         )
 
 
-def test_a_step_that_is_run_again_is_not_counted_twice() -> None:
+def test_a_step_that_is_run_again_is_not_counted_twice(clock: Clock, progress: Progress) -> None:
     """What a step had done before it raised is no longer counted."""
-    clock = Clock()
-    progress = Progress(clock)
 
     def fail() -> None:
         with progress.step(10, is_first=True) as step:
@@ -72,10 +78,8 @@ def test_a_step_that_is_run_again_is_not_counted_twice() -> None:
 
 
 @pytest.mark.parametrize(("hours", "lines"), [(1, 300), (24, 1_700)])
-def test_long_runs_have_fewer_lines(hours: int, lines: int) -> None:
+def test_long_runs_have_fewer_lines(clock: Clock, progress: Progress, hours: int, lines: int) -> None:
     """One every 5 s at first, and never less than one a minute."""
-    clock = Clock()
-    progress = Progress(clock)
     found = []
     with progress.step(1, is_first=True):
         while clock.now < hours * 3600:

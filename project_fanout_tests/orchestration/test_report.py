@@ -14,6 +14,7 @@ from project_fanout.orchestration.report import (
     counts_metadata,
     failures_table,
     failures_text,
+    new_outcomes,
     step_metadata,
 )
 from project_fanout.orchestration.table import COLUMNS, outcome_frame
@@ -213,7 +214,7 @@ def test_a_step_counts_what_it_has_done_itself() -> None:
     lost = bad(unit="lost")
     before = [RecordState("r", (lost, waiting("a"), waiting("b")), seconds=1.0, reused=1)]
     between = [RecordState("r", (lost, waiting("a/1"), waiting("a/2"), bad(unit="b")), seconds=3.5, reused=2)]
-    first = step_metadata(before, between, is_last=False)
+    first = step_metadata(before, between, new_outcomes(before, between), is_last=False)
     assert "succeeded" not in first
     assert {
         name: first[name] for name in ("units", "failed", "unit_seconds", "units_for_next_stage", "reused")
@@ -229,7 +230,7 @@ def test_a_step_counts_what_it_has_done_itself() -> None:
             "r", (lost, fine(1, unit="a/1"), fine(2, unit="a/2"), bad(unit="b")), seconds=4.0, reused=2
         )
     ]
-    last = step_metadata(between, after, is_last=True)
+    last = step_metadata(between, after, new_outcomes(between, after), is_last=True)
     assert (last["units"], last["succeeded"], last["failed"], last["unit_seconds"]) == (2, 2, 0, 0.5)
 
 
