@@ -146,6 +146,17 @@ def test_a_required_task_fails_the_join(tmp_path):
     assert "'bad' (fail version 1): FAILED, failed in fail after 1 attempt: ValueError: no luck" in said
     assert "luckless" not in said
     assert not result.asset_materializations_for_node("fork.collect_records")
+    [observation] = [
+        event.asset_observation_data.asset_observation
+        for event in result.all_events
+        if event.is_asset_observation
+    ]
+    assert observation.description == (
+        "Not materialized. The join failed: 1 of 3 required tasks did not complete."
+    )
+    assert not check_of(result).passed
+    for metadata in (observation.metadata, check_of(result).metadata):
+        assert "ValueError: no luck" in metadata["failures"].value
 
 
 def test_a_hung_task_times_out_and_is_tried_again(tmp_path):
