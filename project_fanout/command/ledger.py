@@ -1,18 +1,17 @@
 """The verbs of `fanout ledger`: list, show and prune unit outcomes, and settle claims."""
 
 import json
-import os
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
 from functools import partial
 from typing import Any, TypeVar, get_args
 
 import click
 
+from project_fanout.command.opened_ledger import CONTEXT, LedgerGroup, json_option, opened_ledger, url_option
+from project_fanout.command.printing import Columns, print_json, print_table, time_text
 from project_fanout.common import one_line
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
@@ -21,27 +20,10 @@ from project_fanout.engine.ledger.entry import LedgerEntry, LedgerSummary
 from project_fanout.engine.model import STATUSES, Status
 
 _T = TypeVar("_T")
-#: The columns of a table, and how to get each of one of its rows.
-_Columns = Mapping[str, Callable[[_T], object]]
 
 _LONGEST = 80  # characters of an error or detail in a table
 _NUMBER = click.IntRange(0, 999_999_999)
 _SECONDS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-
-class _LedgerGroup(click.Group):
-    """Ends with exit code 1 after an error of the ledger, and with 0 where nobody reads the output any more."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except LedgerError as error:
-            click.echo(f"{ctx.command_path}: {error}", err=True)
-            ctx.exit(1)
-        except BrokenPipeError:
-            # Whoever read the output, e.g. `head`, has seen enough. What is still buffered goes nowhere.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
 
 
 def _age(_context: click.Context, _option: click.Parameter, text: str | None) -> float | None:
@@ -54,11 +36,6 @@ def _age(_context: click.Context, _option: click.Parameter, text: str | None) ->
     return float(found[1]) * _SECONDS[found[2]]
 
 
-_url = click.option(
-    "--url",
-    help="File or SQLAlchemy URL. Default: FANOUT_LEDGER_URL, else fanout_ledger.db in DAGSTER_HOME.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _lineage = click.option("--lineage", help="Only this root run: its id, or how it begins.")
 _asset = click.option("--asset", help="Only this asset.")
 _partition = click.option("--partition", help="Only this partition.")
@@ -69,18 +46,14 @@ def _limit(what: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     return click.option("--limit", metavar="N", type=_NUMBER, default=50, show_default=True, help=text)
 
 
-@click.group(
-    cls=_LedgerGroup,
-    no_args_is_help=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+@click.group(cls=LedgerGroup, no_args_is_help=False, context_settings=CONTEXT)
 def ledger() -> None:
     """List, show and prune unit outcomes, and settle claims."""
 
 
 @ledger.command("list")
-@_url
-@_json
+@url_option
+@json_option
 @_lineage
 @_asset
 @_partition
@@ -88,15 +61,15 @@ def list_(
     url: str | None, as_json: bool, lineage: str | None, asset: str | None, partition: str | None
 ) -> None:
     """Count outcomes by lineage and asset."""
-    with _opened_ledger(url) as opened:
+    with opened_ledger(url) as opened:
         found = opened.scopes(LedgerFilter(_whole_lineage(opened, lineage), asset, partition))
-    columns: _Columns[LedgerSummary] = {
+    columns: Columns[LedgerSummary] = {
         "lineage": lambda total: total.scope.lineage,
         "asset": lambda total: total.scope.asset,
         "partition": lambda total: total.scope.partition,
         **{status: partial(_count, status) for status in STATUSES},
-        "first": lambda total: _time(total.first_at),
-        "last": lambda total: _time(total.last_at),
+        "first": lambda total: time_text(total.first_at),
+        "last": lambda total: time_text(total.last_at),
         "bytes": lambda total: total.size_bytes,
     }
     _print_all(found, columns, as_json=as_json)
@@ -108,8 +81,8 @@ def _count(status: Status, total: LedgerSummary) -> int:
 
 @ledger.command()
 @click.argument("lineage")
-@_url
-@_json
+@url_option
+@json_option
 @_asset
 @_partition
 @click.option("--record", help="Only this record.")
@@ -129,10 +102,10 @@ def show(
 
     LINEAGE is the id of its root run, or how that begins.
     """
-    with _opened_ledger(url) as opened:
+    with opened_ledger(url) as opened:
         wanted = LedgerFilter(_whole_lineage(opened, lineage), asset, partition, record, status)
         found = opened.entries(wanted, limit=limit + 1)
-    columns: _Columns[LedgerEntry] = {
+    columns: Columns[LedgerEntry] = {
         "asset": lambda entry: entry.scope.asset,
         "partition": lambda entry: entry.scope.partition,
         "record": lambda entry: entry.outcome.record_key,
@@ -141,15 +114,15 @@ def show(
         "status": lambda entry: entry.outcome.status,
         "attempts": lambda entry: entry.outcome.attempts,
         "seconds": lambda entry: round(entry.outcome.seconds, 3),
-        "ended": lambda entry: _time(entry.outcome.ended_at),
+        "ended": lambda entry: time_text(entry.outcome.ended_at),
         "error": lambda entry: one_line(str(entry.outcome.error or ""), _LONGEST),
     }
     _print_all(_first(found, limit), columns, as_json=as_json)
 
 
 @ledger.command()
-@_url
-@_json
+@url_option
+@json_option
 @_lineage
 @_asset
 @_partition
@@ -186,18 +159,18 @@ def prune(
         raise click.UsageError("--unconfirmed goes with --claims NAMESPACE")
     if before is None and all(condition is None for condition in scope):
         raise click.UsageError("prune needs --older-than, --keep-last, --lineage, --asset or --partition")
-    with _opened_ledger(url) as opened:
+    with opened_ledger(url) as opened:
         wanted = LedgerFilter(_whole_lineage(opened, lineage), asset, partition)
         pruned = opened.prune(wanted, ended_before=before, keep_last=keep_last)
     if as_json:
-        _print_json(asdict(pruned))
+        print_json(asdict(pruned))
     else:
         click.echo(f"Removed {pruned.outcomes} outcomes of {pruned.scopes} lineages and assets.")
 
 
 @ledger.command()
-@_url
-@_json
+@url_option
+@json_option
 @click.option("--namespace", help="Only this namespace.")
 @click.option("--state", type=click.Choice(get_args(ClaimState)), help="Only claims in this state.")
 @_limit("claims")
@@ -207,21 +180,21 @@ def claims(
     """Print the claims of side effects."""
     with _opened_claims(url) as opened:
         found = opened.listing(namespace, state=state, limit=limit + 1)
-    columns: _Columns[Claim] = {
+    columns: Columns[Claim] = {
         "namespace": lambda claim: claim.namespace,
         "key": lambda claim: claim.key,
         "state": lambda claim: claim.state,
         "run": lambda claim: claim.run_id,
-        "claimed": lambda claim: _time(claim.claimed_at),
-        "confirmed": lambda claim: _time(claim.confirmed_at),
+        "claimed": lambda claim: time_text(claim.claimed_at),
+        "confirmed": lambda claim: time_text(claim.confirmed_at),
         "detail": _detail,
     }
     _print_all(_first(found, limit), columns, as_json=as_json)
 
 
 @ledger.command()
-@_url
-@_json
+@url_option
+@json_option
 @click.argument("outcome", type=click.Choice(["happened", "did-not-happen"]))
 @click.argument("namespace")
 @click.argument("key", nargs=-1, required=True)
@@ -243,10 +216,6 @@ def settle(url: str | None, as_json: bool, outcome: str, namespace: str, key: Se
         else:
             opened.release(namespace, key)
     _print_claims(len(set(key)), "Settled", as_json=as_json)
-
-
-def _opened_ledger(url: str | None) -> Ledger:
-    return Ledger(url or default_ledger_url(), create=False)
 
 
 def _opened_claims(url: str | None) -> Claims:
@@ -283,20 +252,12 @@ def _detail(claim: Claim) -> str:
     return one_line(text, _LONGEST)
 
 
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%SZ}"
-
-
-def _print_all(found: Sequence[_T], columns: _Columns[_T], *, as_json: bool) -> None:
+def _print_all(found: Sequence[_T], columns: Columns[_T], *, as_json: bool) -> None:
     """Print what was found as a table, or all of its fields as JSON."""
     if as_json:
-        _print_json([_fields(one) for one in found])
+        print_json([_fields(one) for one in found])
         return
-    table = [list(columns), *([_cell(value(one)) for value in columns.values()] for one in found)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    lines = ("  ".join(map(str.ljust, line, widths)).rstrip() for line in table)
-    click.echo("\n".join(lines))
+    print_table(found, columns)
 
 
 def _fields(found: Any) -> dict[str, Any]:
@@ -306,18 +267,8 @@ def _fields(found: Any) -> dict[str, Any]:
     return {**fields, **outcome}
 
 
-def _cell(value: object) -> str:
-    # A key may hold anything, also what would break the table or steer the terminal.
-    text = str(value)
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
 def _print_claims(count: int, done: str, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"claims": count})
+        print_json({"claims": count})
     else:
         click.echo(f"{done} {count} claims.")
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2))

@@ -1,13 +1,15 @@
 """The runner's memory, kept in a ledger: what makes a resumed run skip the units that have succeeded."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from project_fanout.engine.ledger import InWork, Ledger, LedgerEntry, LedgerScope
+from project_fanout.engine.ledger import InWork, Ledger, LedgerEntry, LedgerScope, Taken
 from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.policy import Reuse
 from project_fanout.engine.runner import StageRun
 from project_fanout.engine.task import Task
+from project_fanout.engine.values import beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,7 @@ class LedgerMemory:
         run_id: this run.
         code_version: the asset's code version, "" without one; matters for *reuse* "always" alone.
         reuse: whose successes to recall; see `FanoutPolicy.reuse`.
+        input_chars: so many characters of a unit's payload are kept with its outcome, for people to read.
     """
 
     ledger: Ledger
@@ -27,6 +30,7 @@ class LedgerMemory:
     run_id: str
     code_version: str
     reuse: Reuse
+    input_chars: int = 0
 
     def recall(self, run: StageRun, tasks: Sequence[Task]) -> Iterator[tuple[Task, UnitOutcome]]:
         """Return those of *tasks* that need not run, and how they ended.
@@ -57,6 +61,7 @@ class LedgerMemory:
             found = [(task, by_fingerprint.get(task.fingerprint)) for task in tasks]
         else:
             found = []
+        taken: Counter[tuple[str, str, str]] = Counter()
         for task, entry in found:
             # A stage that another followed then, and none follows now, has to say so as if it ran.
             if entry is None or (run.is_last and entry.outcome.fanout is not None):
@@ -64,8 +69,14 @@ class LedgerMemory:
             if entry.fingerprint == task.fingerprint and all(
                 value.is_there for value in entry.outcome.stored
             ):
+                if entry.scope.lineage != self.scope.lineage:
+                    taken[task.record_key, entry.scope.lineage, entry.run_id] += 1
                 # The same unit may have been another record's then.
                 yield task, replace(entry.outcome, record_key=task.record_key, stage=run.stage.name)
+        if taken:
+            self.ledger.note_reuse(
+                self.scope, run.index, [Taken(*whose, units) for whose, units in taken.items()]
+            )
 
     def begin(self, run: StageRun, task: Task) -> None:
         """Have the ledger note that a unit is about to be in work, if a run that dies of it is to be known for that.
@@ -88,4 +99,8 @@ class LedgerMemory:
         Raises:
             LedgerError: an earlier outcome could not be written.
         """
-        self.ledger.put(LedgerEntry(self.scope, self.run_id, self.code_version, task.fingerprint, outcome))
+        begins = beginning(task.unit.payload, self.input_chars) if self.input_chars else None
+        entry = LedgerEntry(
+            self.scope, self.run_id, self.code_version, task.fingerprint, outcome, input=begins
+        )
+        self.ledger.put(entry)

@@ -1,10 +1,10 @@
 """The nouns of a fan-out: units, records, and what became of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, get_args
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, get_args
 
-from project_fanout.common import quickly_pickled
+from project_fanout.common import LATER, quickly_pickled
 from project_fanout.engine.errors import DamagedValueError, InvalidRecordError
 from project_fanout.engine.values import Encoded, StoredValue, decode
 
@@ -154,6 +154,20 @@ class UnitFailure:
     message: str
 
 
+class EarlierAttempt(NamedTuple):
+    """An attempt of a unit after which there was another one.
+
+    Args:
+        status: how it ended.
+        seconds: time in the worker.
+        error: type and message of why.
+    """
+
+    status: Status
+    seconds: float
+    error: str
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """How an attempt of a unit ended, or the unit with its last attempt. A new figure of units is a field here.
@@ -169,6 +183,8 @@ class Ended:
             waited for; of a unit, of all attempts together. None where others ran beside it in the worker.
         peak_mb: most memory that the worker had meanwhile, in MiB, its modules included; None as above, and where
             the system does not tell.
+        worker: which worker of its pool ran it, "" where the pool has none.
+        earlier: of a unit, the attempts before the last one, the first of them first.
     """
 
     status: Status
@@ -178,6 +194,8 @@ class Ended:
     error: UnitError | None = None
     cpu_seconds: float | None = None
     peak_mb: float | None = None
+    worker: str = field(default="", metadata=LATER)
+    earlier: tuple[EarlierAttempt, ...] = field(default=(), metadata=LATER)
 
     @property
     def succeeded(self) -> bool:
@@ -194,7 +212,14 @@ class Ended:
             seconds=earlier.seconds + self.seconds,
             cpu_seconds=sum(cpu) if cpu else None,
             peak_mb=max(peak, default=None),
+            earlier=(*earlier.earlier, earlier.as_earlier),
         )
+
+    @property
+    def as_earlier(self) -> EarlierAttempt:
+        """The last attempt, as one that another has followed."""
+        seconds = self.seconds - sum(each.seconds for each in self.earlier)
+        return EarlierAttempt(self.status, seconds, str(self.error or ""))
 
 
 @quickly_pickled
@@ -209,6 +234,7 @@ class UnitOutcome(Ended):
         stage_index: that stage's place, 0 for the first.
         attempts: how often it was started.
         ended_at: when it ended, in seconds since 1970 (UTC).
+        waited: seconds from when its step had it until it was first started.
     """
 
     record_key: str
@@ -217,6 +243,7 @@ class UnitOutcome(Ended):
     stage_index: int = 0
     attempts: int
     ended_at: float = 0.0
+    waited: float = field(default=0.0, metadata=LATER)
 
     @classmethod
     def of(cls, ended: Ended, **identity: Any) -> "UnitOutcome":

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from project_fanout.common import duration_text
+
 # A line every 5 s at first, then one for each 1 % of the time that has gone by, and one a minute at least: some 300 in
 # an hour and 1,700 in a day.
 _FIRST_S, _SHARE, _LONGEST_S = 5.0, 100, 60.0
@@ -142,19 +144,10 @@ class Progress:
         if rate > 0:
             text += f"; {rate:.3g} a second"
             if is_all:
-                text += f", {_duration((known - ended) / rate)} left"
+                text += f", {duration_text((known - ended) / rate)} left"
         return f"{text}."
 
     def _rate(self, now: float, worked: int) -> float:
         since, before = self._samples[0]
         self._samples.append((now, worked))
         return (worked - before) / (now - since) if now > since else 0.0
-
-
-def _duration(seconds: float) -> str:
-    """Return *seconds* as people say it, in the largest two units."""
-    minutes, rest = divmod(math.ceil(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -156,6 +156,7 @@ class StageRun:
             stage_index=self.index,
             attempts=task.attempts,
             ended_at=time.time(),
+            waited=task.waited or 0.0,
         )
 
     def _task(self, record_key: str, unit: EncodedUnit) -> Task:
@@ -230,6 +231,7 @@ class _StageLoop:
     _places: int = field(init=False)
     # How long a unit takes, the latest most of all; long until one has ended.
     _unit_s: float = 2.0
+    _began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self._waiting = UnitQueue(self.tasks, one_per_record=self.stage_run.policy.strategy == "sequential")
@@ -355,6 +357,8 @@ class _StageLoop:
 
     def _settle(self, task: Task, reply: UnitReply) -> None:
         self._unit_s += (reply.seconds - self._unit_s) / 4
+        if task.waited is None:
+            task.waited = max(0.0, time.monotonic() - reply.seconds - self._began)
         reply = reply.including(task.last)
         if reply.succeeded and reply.fanout is not None and self.stage_run.is_last:
             message = f"Stage {self.stage_run.stage.name} returned a Fanout, but no stage follows; add one to `stages`."

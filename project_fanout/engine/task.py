@@ -21,6 +21,7 @@ class Task:
         last: what these came to, if that was not a success and another one is due.
         outcome: how it ended; None while it has not.
         reused: whether that was in an earlier run.
+        waited: seconds from when its step had it until it was first started; None while it has not ended once.
     """
 
     record_key: str
@@ -32,3 +33,4 @@ class Task:
     last: UnitReply | None = None
     outcome: UnitOutcome | None = None
     reused: bool = False
+    waited: float | None = None

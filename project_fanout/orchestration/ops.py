@@ -2,6 +2,8 @@
 
 import copy
 import inspect
+import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +51,9 @@ from project_fanout.orchestration.stage_steps import StageSteps
 
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
+
+# So often a trigger that goes on notes in the ledger what it has found.
+_NOTE_EVERY_S = 1.0
 
 # A record has some 20 units, and a worker room for 100 coroutines: more records at once keep it busy.
 _OF_WAITING_STEPS = {"fanout/steps_per_cpu": "8"}
@@ -240,28 +245,12 @@ class FanoutOps:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             self._check_partition(context)
             context.resources.ledger.open()
-            settings = self.run_config.read(context.op_config)
-            entries: list[ManifestEntry] = []
-            for batch in self._batches(context, settings, ins):
-                entries.append(ManifestEntry.of(batch))
-                yield dg.DynamicOutput(
-                    batch,
-                    output_name=RECORDS,
-                    mapping_key=entries[-1].mapping_key,
-                    metadata={"record_key": entries[-1].title, "units": entries[-1].units},
-                )
-            if not entries and settings.policy.on_empty == "fail":
-                name = function_behind(self.records).__name__
-                raise NoRecordsError(
-                    f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
-                )
-            manifest = Manifest(context.run_id, str(context.op_handle), tuple(entries))
-            self._expect(context, manifest)
-            yield dg.Output(
-                manifest,
-                output_name="manifest",
-                metadata={"records": len(manifest.record_keys), "units": manifest.units},
-            )
+            self._steps.note_run(context, state="running")
+            try:
+                yield from self._found(context, ins)
+            except Exception as error:
+                self._steps.note_run(context, state="failed", error=f"{type(error).__name__}: {error}")
+                raise
 
         return self._op(
             "trigger_records",
@@ -273,6 +262,43 @@ class FanoutOps:
             },
             retry_policy=self.declared.steps.get("retry_policy"),
         )
+
+    def _found(self, context: dg.OpExecutionContext, ins: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield what the trigger yields: a batch of records for each step, then the manifest."""
+        settings = self.run_config.read(context.op_config)
+        entries: list[ManifestEntry] = []
+        noted_at = -math.inf
+        for batch in self._batches(context, settings, ins):
+            entries.append(ManifestEntry.of(batch))
+            if time.monotonic() > noted_at + _NOTE_EVERY_S:
+                noted_at = time.monotonic()
+                self._note_found(context, entries, found_all=False)
+            yield dg.DynamicOutput(
+                batch,
+                output_name=RECORDS,
+                mapping_key=entries[-1].mapping_key,
+                metadata={"record_key": entries[-1].title, "units": entries[-1].units},
+            )
+        if not entries and settings.policy.on_empty == "fail":
+            name = function_behind(self.records).__name__
+            raise NoRecordsError(
+                f"{name} found no record with {dict(settings.params)!r}, and on_empty is 'fail'."
+            )
+        self._note_found(context, entries, found_all=True)
+        manifest = Manifest(context.run_id, str(context.op_handle), tuple(entries))
+        self._expect(context, manifest)
+        yield dg.Output(
+            manifest,
+            output_name="manifest",
+            metadata={"records": len(manifest.record_keys), "units": manifest.units},
+        )
+
+    def _note_found(
+        self, context: dg.OpExecutionContext, entries: Sequence[ManifestEntry], *, found_all: bool
+    ) -> None:
+        records = sum(len(entry.record_keys) for entry in entries)
+        units = sum(entry.units for entry in entries)
+        self._steps.note_run(context, records=records, units=units, found_all=found_all)
 
     def _stages_graph(self) -> Any:
         ops = [self._stage_op(index, name) for index, name in enumerate(self._stage_op_names())]
@@ -323,6 +349,7 @@ class FanoutOps:
             try:
                 self.check_outcomes(context, settings.policy, fan_in)
             except FanoutError as error:
+                self._steps.note_run(context, ended_at=time.time(), state="failed", error=str(error))
                 yield from results_of_failure(context, fan_in, error)
                 raise
             if self.aggregate is not None and self._takes_batches:
@@ -331,6 +358,7 @@ class FanoutOps:
             else:
                 frame = fan_in.table()
                 yield from results(fan_in, frame, self.value(fan_in, frame), self.check_specs)
+            self._steps.note_run(context, ended_at=time.time(), state="succeeded")
 
         return self._op(
             "collect_records",

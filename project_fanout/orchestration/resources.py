@@ -213,6 +213,11 @@ class LedgerResource(DeclaredResource):
         "Bytes above which a payload or result is stored once as a file and travels by reference.",
         Bounds(ge=1),
     ] = SPILL_BYTES
+    input_chars: Annotated[
+        int,
+        "Characters of a unit's payload that are kept with its outcome, for `fanout report`; 0 keeps none.",
+        Bounds(ge=0, le=1000),
+    ] = 300
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)

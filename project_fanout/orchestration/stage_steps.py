@@ -5,10 +5,11 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from operator import attrgetter
+from typing import Any
 
 import dagster as dg
 
-from project_fanout.engine.ledger import LedgerScope
+from project_fanout.engine.ledger import LedgerScope, RunNews
 from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
@@ -85,6 +86,10 @@ class StageSteps:
                 record.message,
             )
 
+        def say_progress(line: str) -> None:
+            context.log.info("%s: %s", self.run_config.name, line)
+            self.note_run(context)
+
         shared = tuple(
             (
                 key,
@@ -107,16 +112,33 @@ class StageSteps:
             on_log=log,
             store=context.resources.ledger.value_store(self.scope(context)),
             supplied=Supplied(shared, planned.set_ups) if shared or planned.set_ups else None,
-            on_progress=lambda line: context.log.info("%s: %s", self.run_config.name, line),
+            on_progress=say_progress,
             rate=context.resources.ledger.rate(self.key.to_user_string(), policy.max_per_second),
         )
         wanted, most = policy.max_workers, run.most_at_once
+        places = most if wanted is None else min(most, wanted)
+        context.resources.ledger.once(
+            f"places of {self.run_config.name} {planned.stage.name}",
+            lambda: self.note_run(context, places=places),
+        )
         if wanted is not None and wanted > most and unit_pool.kind != "inline":
             context.resources.ledger.once(
                 f"limit of {self.run_config.name} {planned.stage.name}",
                 lambda: context.log.warning(_LIMIT, wanted, planned.stage.name, most, wanted),
             )
         return run
+
+    def note_run(self, context: dg.OpExecutionContext, **changes: Any) -> None:
+        """Note in the ledger, if there is one, what has changed with the run; see `RunNews`.
+
+        Raises:
+            LedgerError: an outcome could not be written.
+        """
+        if (ledger := context.resources.ledger.ledger) is not None:
+            stages = tuple(stage.name for stage in self.stages)
+            ledger.note_run(
+                RunNews(run_id=context.run_id, scope=self.scope(context), stages=stages, **changes)
+            )
 
     def scope(self, context: dg.OpExecutionContext) -> LedgerScope:
         """Return whose outcomes and values those of this run are."""
@@ -137,6 +159,7 @@ class StageSteps:
                 run_id=context.run_id,
                 code_version=self.code_version or "",
                 reuse=policy.reuse,
+                input_chars=resource.input_chars,
             )
         return LineageMemory(memory, stage.reusable, scope, resource, resource.done, context)
 

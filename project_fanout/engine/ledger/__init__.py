@@ -14,6 +14,9 @@ from project_fanout.engine.ledger.entry import (
     LedgerScope,
     LedgerSummary,
     Pruned,
+    RunNews,
+    RunNote,
+    Taken,
 )
 from project_fanout.engine.ledger.ledger import Ledger
 
@@ -28,6 +31,9 @@ __all__ = [
     "LedgerScope",
     "LedgerSummary",
     "Pruned",
+    "RunNews",
+    "RunNote",
+    "Taken",
     "default_ledger_url",
     "default_values_url",
 ]

@@ -1,8 +1,10 @@
 """The ledger's nouns: whose outcomes, one outcome, and what there is of them."""
 
 import re
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.model import Status, UnitOutcome
@@ -33,6 +35,7 @@ class LedgerEntry:
         code_version: the asset's code version, "" without one.
         fingerprint: of what it was computed from, see `unit_fingerprint`.
         outcome: what became of the unit.
+        input: how its payload begins, for people to read; None where that is not known.
     """
 
     scope: LedgerScope
@@ -40,6 +43,7 @@ class LedgerEntry:
     code_version: str
     fingerprint: str
     outcome: UnitOutcome
+    input: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[0-9a-f]{64}", self.fingerprint):
@@ -64,6 +68,78 @@ class InWork:
     record_key: str
     unit_key: str
     died: int = 0
+
+
+RunState = Literal["running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunNews:
+    """What has changed with a run; what is None has not.
+
+    Args:
+        run_id: the run.
+        scope: its lineage, and the asset and partition that it makes.
+        at: when, in seconds since 1970 (UTC).
+        stages: names of the stages.
+        places: how many units it can run at once.
+        records, units: how many it has found.
+        found_all: whether these are all.
+        ended_at: when its collect step ended.
+        state: whether the asset has been materialized.
+        error: why not.
+    """
+
+    run_id: str
+    scope: LedgerScope
+    at: float = field(default_factory=time.time)
+    stages: tuple[str, ...] = ()
+    places: int | None = None
+    records: int | None = None
+    units: int | None = None
+    found_all: bool | None = None
+    ended_at: float | None = None
+    state: RunState | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunNote:
+    """What the ledger knows of a run; see `RunNews`.
+
+    Args:
+        began_at: when it was first heard of, in seconds since 1970 (UTC).
+        seen_at: when it was last heard of, outcomes of units apart.
+    """
+
+    run_id: str
+    scope: LedgerScope
+    began_at: float
+    seen_at: float
+    ended_at: float | None
+    state: RunState
+    error: str | None
+    places: int
+    stages: tuple[str, ...]
+    records: int
+    units: int
+    found_all: bool
+
+
+class Taken(NamedTuple):
+    """Results of a record's units that were taken from another lineage.
+
+    Args:
+        record_key: the record.
+        from_lineage: the lineage that has computed them.
+        from_run_id: the run of it.
+        units: how many.
+    """
+
+    record_key: str
+    from_lineage: str
+    from_run_id: str
+    units: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, delete, func, select
 
@@ -18,10 +18,13 @@ from project_fanout.engine.ledger.entry import (
     LedgerScope,
     LedgerSummary,
     Pruned,
+    RunNews,
+    Taken,
 )
 from project_fanout.engine.ledger.in_work import UnitId, died, forget, forget_scope, note, unit_id
 from project_fanout.engine.ledger.rates import shared_rate
 from project_fanout.engine.ledger.rows import chunks, conditions, entry_of, in_order, scope_id, store
+from project_fanout.engine.ledger.runs import forget_runs, note_reuse, note_runs
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
 from project_fanout.engine.ledger.value_notes import (
     forget_values,
@@ -32,6 +35,8 @@ from project_fanout.engine.ledger.value_notes import (
 from project_fanout.engine.ledger.writer import BatchWriter
 from project_fanout.engine.rate import Rate
 from project_fanout.engine.values import ValueStore, encoded_size, sync
+
+_T = TypeVar("_T")
 
 # Of so many units of a resumed run the note that they are in work is on disk before they start: what has killed the
 # run before is among the first that it lacks.
@@ -62,7 +67,7 @@ class Ledger(Closing):
     lock_timeout_s: float = 60.0
     max_waiting: int = 10_000
     _database: LedgerDatabase = field(init=False)
-    _writer: BatchWriter[LedgerEntry | InWork] = field(init=False)
+    _writer: BatchWriter[LedgerEntry | InWork | RunNews] = field(init=False)
     # Units that have begun and are not noted yet: when, and which.
     _begun: dict[tuple[LedgerScope, int, str, str], tuple[float, InWork]] = field(
         default_factory=dict, init=False
@@ -118,6 +123,30 @@ class Ledger(Closing):
             key = (unit.scope, unit.stage_index, unit.record_key, unit.unit_key)
             self._begun[key] = (time.monotonic(), unit)
             self._writer.nudge()
+
+    def note_run(self, news: RunNews) -> None:
+        """Note what has changed with a run; returns at once, and a thread writes it.
+
+        Raises:
+            LedgerError: an earlier outcome could not be written, or the ledger is closed.
+        """
+        self._writer.put(news)
+
+    def note_reuse(self, scope: LedgerScope, stage_index: int, reused: Sequence[Taken]) -> None:
+        """Note which results *scope* takes from other lineages in a stage.
+
+        Raises:
+            LedgerError: the database cannot be written.
+        """
+        self._database.write(lambda connection: note_reuse(connection, scope, stage_index, reused))
+
+    def read(self, query: Callable[[Connection], _T]) -> _T:
+        """Return what *query* returns of a connection that only reads.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        return self._database.read(query)
 
     def died(self, scope: LedgerScope, stage_index: int, run_id: str) -> Callable[[str, str], int]:
         """Return what tells of a record key and a unit key in how many runs the unit was in work when they died.
@@ -364,6 +393,7 @@ class Ledger(Closing):
                 ) from error
         self._database.write(lambda connection: forget_values(connection, scope))
         self._database.write(lambda connection: forget_scope(connection, scope))
+        self._database.write(lambda connection: forget_runs(connection, scope))
         self._noted.clear()
         return removed
 
@@ -372,7 +402,8 @@ class Ledger(Closing):
             lambda connection: [entry_of(row) for row in connection.execute(query).mappings()]
         )
 
-    def _write(self, batch: Sequence[LedgerEntry | InWork]) -> None:
+    def _write(self, batch: Sequence[LedgerEntry | InWork | RunNews]) -> None:
+        runs = [each for each in batch if isinstance(each, RunNews)]
         outcomes = [each for each in batch if isinstance(each, LedgerEntry)]
         begun_here = [each for each in batch if isinstance(each, InWork)] + self._long_begun()
         over = {unit_id(each) for each in outcomes} if begun_here or self._in_work or self._left else set()
@@ -387,8 +418,9 @@ class Ledger(Closing):
         def write(connection: Connection) -> None:
             store(connection, outcomes)
             note(connection, begun, ended)
+            note_runs(connection, runs)
 
-        if outcomes or begun:
+        if outcomes or begun or runs:
             self._database.write(write)
         self._in_work = (self._in_work - ended) | begun.keys()
 
@@ -406,9 +438,9 @@ def _unit(entry: LedgerEntry) -> tuple[str, str]:
     return entry.outcome.record_key, entry.outcome.unit_key
 
 
-def _size(entry: LedgerEntry | InWork) -> int:
+def _size(entry: LedgerEntry | InWork | RunNews) -> int:
     """Return about how many bytes *entry* takes."""
-    if isinstance(entry, InWork):
+    if not isinstance(entry, LedgerEntry):
         return 500
     outcome, error = entry.outcome, entry.outcome.error
     texts = len(error.message) + len(error.traceback) if error else 0

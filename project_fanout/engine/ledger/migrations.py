@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 
 from sqlalchemy import Connection, inspect, select, update
 
-from project_fanout.engine.ledger.schema import IN_WORK, RATES, SCHEMA, SCHEMA_VERSION, VALUES
+from project_fanout.engine.ledger.schema import (
+    IN_WORK,
+    RATES,
+    REUSED,
+    RUNS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    VALUES,
+)
 
 
 def stored_version(connection: Connection) -> int | None:
@@ -43,4 +51,20 @@ def _store_figures(connection: Connection) -> None:
     IN_WORK.create(connection)
 
 
-_STEPS: Mapping[int, Callable[[Connection], None]] = {1: _store_packed_values, 2: _store_figures}
+def _store_runs(connection: Connection) -> None:
+    for name, kind in (
+        ("worker", "TEXT"),
+        ("waited", "DOUBLE PRECISION"),
+        ("earlier_json", "TEXT"),
+        ("input", "TEXT"),
+    ):
+        connection.exec_driver_sql(f"ALTER TABLE fanout_outcomes ADD COLUMN {name} {kind}")
+    RUNS.create(connection)
+    REUSED.create(connection)
+
+
+_STEPS: Mapping[int, Callable[[Connection], None]] = {
+    1: _store_packed_values,
+    2: _store_figures,
+    3: _store_runs,
+}

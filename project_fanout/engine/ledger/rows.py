@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
 from project_fanout.engine.ledger.schema import OUTCOMES, digest
-from project_fanout.engine.model import UnitError, UnitOutcome
+from project_fanout.engine.model import EarlierAttempt, UnitError, UnitOutcome
 from project_fanout.engine.values import Encoded, bundle, unbundle
 
 _KEY = ("scope_id", "stage_index", "record_id", "unit_id")
@@ -91,6 +91,8 @@ def _row(entry: LedgerEntry) -> dict[str, Any]:
         "packed": None if encoded is None or is_json else bundle([encoded]),
         **_fanout_columns(outcome.fanout),
         "error_json": None if error is None else json.dumps(asdict(error)),
+        "earlier_json": json.dumps(outcome.earlier) if outcome.earlier else None,
+        "input": entry.input,
     }
 
 
@@ -117,14 +119,17 @@ def entry_of(row: RowMapping) -> LedgerEntry:
         children = tuple((key, payload) for key, payload in json.loads(fanout))
     else:
         children = tuple(zip(json.loads(fanout), values, strict=True))
+    earlier = row["earlier_json"]
     outcome = UnitOutcome(
-        **{name: row[name] for name in _SAME},
+        # Rows of an earlier release hold nothing where it had no such figure.
+        **{name: row[name] for name in _SAME if row[name] is not None},
+        earlier=tuple(EarlierAttempt(*each) for each in json.loads(earlier)) if earlier else (),
         encoded=values[0] if values and fanout is None else row["result_json"],
         fanout=children,
         error=None if error is None else UnitError(**json.loads(error)),
     )
     scope = LedgerScope(row["lineage"], row["asset"], row["partition_key"])
-    return LedgerEntry(scope, row["run_id"], row["code_version"], row["fingerprint"], outcome)
+    return LedgerEntry(scope, row["run_id"], row["code_version"], row["fingerprint"], outcome, row["input"])
 
 
 def in_order(query: Select[Any]) -> Select[Any]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 #: Version of the tables below; stored beside them. A ledger of an earlier one is upgraded when it is opened.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 #: Characters of a digest: 128 bits of SHA-256.
 _DIGEST = 32
@@ -96,6 +96,12 @@ OUTCOMES = Table(
     Column("ended_at", Double, nullable=False),
     Column("cpu_seconds", Double),
     Column("peak_mb", Double),
+    Column("worker", AnyText),
+    Column("waited", Double),
+    # The attempts before the last one: status, seconds and error of each.
+    Column("earlier_json", JsonText),
+    # How the unit's payload begins.
+    Column("input", AnyText),
     Index("fanout_outcomes_fingerprint", "fingerprint"),
 )
 
@@ -138,6 +144,42 @@ IN_WORK = Table(
     Column("run_id", AnyText, nullable=False),
     # This one included.
     Column("runs", Integer, nullable=False),
+)
+
+RUNS = Table(
+    "fanout_runs",
+    METADATA,
+    # What a run has found of records and units, and whether it is over: the outcomes above do not tell.
+    Column("run_id", AnyText, primary_key=True),
+    Column("scope_id", String(_DIGEST), primary_key=True),
+    Column("lineage", AnyText, nullable=False),
+    Column("asset", AnyText, nullable=False),
+    Column("partition_key", AnyText, nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("places", Integer, nullable=False),
+    Column("stages_json", JsonText, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("units", Integer, nullable=False),
+    Column("found_all", Integer, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("state", String(16), nullable=False),
+    Column("error", AnyText),
+    Index("fanout_runs_scope", "scope_id"),
+)
+
+REUSED = Table(
+    "fanout_reused",
+    METADATA,
+    # Of which record units were taken from another lineage (`reuse: always`), and from which run: no outcome of this
+    # scope tells.
+    Column("scope_id", String(_DIGEST), primary_key=True),
+    Column("stage_index", Integer, primary_key=True, autoincrement=False),
+    Column("record_id", String(_DIGEST), primary_key=True),
+    Column("from_run_id", AnyText, primary_key=True),
+    Column("record_key", AnyText, nullable=False),
+    Column("from_lineage", AnyText, nullable=False),
+    Column("units", Integer, nullable=False),
 )
 
 RATES = Table(

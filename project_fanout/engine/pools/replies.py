@@ -23,7 +23,7 @@ def reply_to_bytes(number: int, about: UnitReply | UnitLog | None) -> bytes:
             None if about.error is None else [about.error.type, about.error.message, about.error.traceback]
         )
         keys = None if about.fanout is None else [key for key, _ in about.fanout]
-        figures = [about.seconds, about.cpu_seconds, about.peak_mb]
+        figures = [about.seconds, about.cpu_seconds, about.peak_mb, about.worker]
         content = [
             about.status,
             figures,
@@ -54,7 +54,7 @@ def reply_of_bytes(body: bytes) -> tuple[int, UnitReply | UnitLog | None]:
         return number, None
     if is_log:
         return number, UnitLog(*content)
-    status, (seconds, cpu_seconds, peak_mb), keys, error, final, again, alone, worker_ends = content
+    status, (seconds, cpu_seconds, peak_mb, worker), keys, error, final, again, alone, worker_ends = content
     values = unbundle(memoryview(body)[end:]) if end < len(body) else ()
     return number, UnitReply(
         status,
@@ -64,6 +64,7 @@ def reply_of_bytes(body: bytes) -> tuple[int, UnitReply | UnitLog | None]:
         error=None if error is None else UnitError(*error),
         cpu_seconds=cpu_seconds,
         peak_mb=peak_mb,
+        worker=worker,
         final=final,
         again=None if again is None else Again(*again),
         alone=alone,

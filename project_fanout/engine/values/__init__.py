@@ -1,5 +1,6 @@
 """Values as they travel and as they are stored: encoded once, decoded where somebody works with them."""
 
+from project_fanout.engine.values.beginning import beginning
 from project_fanout.engine.values.bundle import bundle, unbundle
 from project_fanout.engine.values.codec import Encoded, decode, decode_columns, encode, encoded_size, identity
 from project_fanout.engine.values.json_text import to_json
@@ -10,6 +11,7 @@ __all__ = [
     "Encoded",
     "StoredValue",
     "ValueStore",
+    "beginning",
     "bundle",
     "decode",
     "decode_columns",

@@ -11,13 +11,15 @@ from project_fanout.engine.pools.calls import UnitReply
 _PEAK = re.compile(rb"VmHWM:\s*(\d+) kB")
 
 
-async def note_figures(attempt: Attempt, call_next: Next) -> list[UnitReply]:
-    """Ring: write what the attempt took into its replies, to each unit of a batch its share."""
+async def note_figures(attempt: Attempt, call_next: Next, worker: str) -> list[UnitReply]:
+    """Ring: write into the replies which *worker* it was and what it took, to each unit of a batch its share."""
     replies = await call_next(attempt)
     share = 1 / len(attempt.calls)
     cpu = None if attempt.cpu_seconds is None else attempt.cpu_seconds * share
     return [
-        replace(reply, seconds=attempt.seconds * share, cpu_seconds=cpu, peak_mb=attempt.peak_mb)
+        replace(
+            reply, seconds=attempt.seconds * share, cpu_seconds=cpu, peak_mb=attempt.peak_mb, worker=worker
+        )
         for reply in replies
     ]
 

@@ -30,6 +30,7 @@ class Runtime:
         log_level: log records of this level and up are relayed.
         own_context_only: relay no records of threads that a unit starts.
         memory_limit_mb: limit that this process has been given, in MiB, None without one.
+        worker: which worker of its pool this process is, "" for none.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Runtime:
         log_level: int,
         own_context_only: bool = False,
         memory_limit_mb: int | None = None,
+        worker: str = "",
     ) -> None:
         self._set_ups = set_ups
         self._lock = threading.Lock()
@@ -49,7 +51,7 @@ class Runtime:
             partial(call_stage, max_result_bytes=max_result_bytes),
             [
                 divide_failed,
-                note_figures,
+                partial(note_figures, worker=worker),
                 partial(answer, memory_limit_mb=memory_limit_mb),
                 load,
                 set_ups.provide,

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from project_fanout.engine.pools.attempt.deadline import LONGEST_CANCEL_S, timed
 from project_fanout.engine.pools.attempt.failure import with_memory_limit
 from project_fanout.engine.pools.backlog import Backlog
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
+from project_fanout.engine.pools.process.environment import WORKER
 from project_fanout.engine.pools.process.in_hand import InHand
 from project_fanout.engine.pools.process.wire import HandOver
 from project_fanout.engine.pools.process.worker_process import Reaper, WorkerProcess, described_exit
@@ -388,7 +390,7 @@ class WorkerSlot:
                 reply = timed_out(ticket.timeout_s or 0.0, "killed", seconds)
             else:
                 reply = self._set_up_too_long()
-            ticket.future.set_result(reply)
+            ticket.future.set_result(replace(reply, worker=self._environment[WORKER]))
         elif guilty:
             half = (len(guilty) + 1) // 2
             for group in (guilty[:half], guilty[half:]):

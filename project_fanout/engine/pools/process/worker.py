@@ -26,6 +26,7 @@ from project_fanout.engine.pools.attempt.prints import label_standard_streams
 from project_fanout.engine.pools.attempt.runtime import Runtime
 from project_fanout.engine.pools.attempt.set_ups import SetUps
 from project_fanout.engine.pools.calls import UnitLog, UnitReply
+from project_fanout.engine.pools.process.environment import WORKER
 from project_fanout.engine.pools.process.start_marks import StartMarks
 from project_fanout.engine.pools.process.wire import Channel, HandOver
 from project_fanout.engine.pools.replies import reply_to_bytes
@@ -72,6 +73,7 @@ class _Worker:
             max_result_bytes=settings["max_result_bytes"],
             log_level=settings["log_level"],
             memory_limit_mb=settings["memory_limit_mb"],
+            worker=os.environ[WORKER],
         )
         self._threads: Any = None
         self._coroutines: dict[int, Attempt] = {}

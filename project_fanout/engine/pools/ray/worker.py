@@ -4,6 +4,8 @@ import asyncio
 import atexit
 import functools
 import logging
+import os
+import socket
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +82,8 @@ _shared: dict[str, Any] = {}
 @functools.cache
 def _runtime(log_level: int, max_result_bytes: int) -> Runtime:
     """Return what this process keeps from one task to the next; Ray gives it further ones of the same job."""
-    runtime = Runtime(SetUps(_load), log_level=log_level, max_result_bytes=max_result_bytes)
+    worker = f"{socket.gethostname()} {os.getpid()}"
+    runtime = Runtime(SetUps(_load), log_level=log_level, max_result_bytes=max_result_bytes, worker=worker)
     atexit.register(runtime.close, _logger.warning)
     return runtime
 

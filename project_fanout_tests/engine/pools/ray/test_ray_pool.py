@@ -52,6 +52,7 @@ def run(pool: UnitPool, stage: str, payload: Any = None, **arguments: Any) -> Un
         seconds=0.0,
         cpu_seconds=None,
         peak_mb=None,
+        worker="",
     )
 
 

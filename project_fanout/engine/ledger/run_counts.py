@@ -1,0 +1,78 @@
+"""How far a run is, counted in the ledger: what has ended, and what is in work."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, func, select
+
+from project_fanout.engine.ledger.entry import RunNote
+from project_fanout.engine.ledger.rows import scope_id
+from project_fanout.engine.ledger.schema import IN_WORK, OUTCOMES
+from project_fanout.engine.model import Status
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeCount:
+    """How many units of a stage have ended in one way.
+
+    Args:
+        stage_index, stage: the stage.
+        status: how they ended.
+        is_of_run: whether this run has run them, and not an earlier or later one of its lineage.
+        units: how many.
+        retried: how many of them took more than one attempt.
+        seconds: time of them in workers.
+        since: how many ended after the time that was asked for.
+        last_at: when the last one ended, in seconds since 1970 (UTC).
+    """
+
+    stage_index: int
+    stage: str
+    status: Status
+    is_of_run: bool
+    units: int
+    retried: int
+    seconds: float
+    since: int
+    last_at: float
+
+
+def outcome_counts(connection: Connection, note: RunNote, since: float) -> list[OutcomeCount]:
+    """Return the outcomes of a run's scope by stage, status and whether they are its own.
+
+    Args:
+        connection: to the ledger.
+        note: the run.
+        since: a time in seconds since 1970 (UTC), for `OutcomeCount.since`.
+    """
+    table = OUTCOMES.c
+    is_of_run = case((table.run_id == note.run_id, 1), else_=0)
+    query = (
+        select(
+            table.stage_index,
+            func.max(table.stage),
+            table.status,
+            is_of_run,
+            func.count(),
+            func.sum(case((table.attempts > 1, 1), else_=0)),
+            func.sum(table.seconds),
+            func.sum(case((table.ended_at > since, 1), else_=0)),
+            func.max(table.ended_at),
+        )
+        .where(table.scope_id == scope_id(note.scope))
+        .group_by(table.stage_index, table.status, is_of_run)
+        .order_by(table.stage_index, table.status)
+    )
+    return [
+        OutcomeCount(row[0], row[1], row[2], bool(row[3]), row[4], int(row[5]), row[6], int(row[7]), row[8])
+        for row in connection.execute(query)
+    ]
+
+
+def units_in_work(connection: Connection, note: RunNote) -> dict[int, int]:
+    """Return by stage how many units the run has had in work for some tenths of a second or longer."""
+    query = (
+        select(IN_WORK.c.stage_index, func.count())
+        .where(IN_WORK.c.scope_id == scope_id(note.scope), IN_WORK.c.run_id == note.run_id)
+        .group_by(IN_WORK.c.stage_index)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
