@@ -3,9 +3,9 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from project_fanout.common import quickly_pickled
+from project_fanout.common import LATER, quickly_pickled
 from project_fanout.engine.errors import InvalidRecordError, UnsupportedValueError
 from project_fanout.engine.model import Record, RecordOutcome, Unit, UnitOutcome
 from project_fanout.engine.plan import Plan
@@ -26,6 +26,7 @@ class EncodedUnit:
     payload: Encoded
 
 
+@quickly_pickled
 @dataclass(frozen=True, slots=True)
 class RecordState:
     """A record on its way through the stages.
@@ -40,6 +41,8 @@ class RecordState:
         seconds: time of those in workers, all attempts together.
         reused: how many of those were not run because an earlier run's outcome is known.
         origin: a digest of the record as it was found: of its units and, if it has a plan, of that.
+        cpu_seconds: CPU time of those units of which it is known.
+        timed_seconds: time of these in workers.
     """
 
     record_key: str
@@ -50,6 +53,8 @@ class RecordState:
     seconds: float = 0.0
     reused: int = 0
     origin: str = ""
+    cpu_seconds: float = field(default=0.0, metadata=LATER)
+    timed_seconds: float = field(default=0.0, metadata=LATER)
 
     @classmethod
     def of(cls, record: Record, store: ValueStore | None = None) -> "RecordState":

@@ -168,6 +168,7 @@ class StageRun:
         leaves: list[EncodedUnit | UnitOutcome] = []
         parent_of: dict[str, str] = {}
         ended, seconds, reused = record.ended, record.seconds, record.reused
+        cpu_seconds, timed_seconds = record.cpu_seconds, record.timed_seconds
         for leaf in record.leaves:
             if isinstance(leaf, UnitOutcome):
                 leaves.append(leaf)
@@ -180,7 +181,18 @@ class StageRun:
                 ended += 1
                 seconds += task.outcome.seconds
                 reused += task.reused
-        return replace(record, leaves=tuple(leaves), ended=ended, seconds=seconds, reused=reused)
+                if (cpu := task.outcome.cpu_seconds) is not None:
+                    cpu_seconds += cpu
+                    timed_seconds += task.outcome.seconds
+        return replace(
+            record,
+            leaves=tuple(leaves),
+            ended=ended,
+            seconds=seconds,
+            reused=reused,
+            cpu_seconds=cpu_seconds,
+            timed_seconds=timed_seconds,
+        )
 
     def _children(
         self, outcome: UnitOutcome, parent_of: dict[str, str]

@@ -21,7 +21,9 @@ from project_fanout.orchestration.report import (
     counts_metadata,
     failures_table,
     failures_text,
+    table_metadata,
 )
+from project_fanout.orchestration.usage import Usage
 
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
@@ -78,12 +80,17 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
 
 
 def results(
-    fan_in: FanIn, frame: pd.DataFrame | None, value: Any, checks: Sequence[dg.AssetCheckSpec]
+    fan_in: FanIn,
+    usage: Usage | None,
+    frame: pd.DataFrame | None,
+    value: Any,
+    checks: Sequence[dg.AssetCheckSpec],
 ) -> Iterator[Any]:
     """Yield what the collect op yields: the output `result`, then the results of the checks.
 
     Args:
         fan_in: what became of the records.
+        usage: what the workers of this run did, None where that is not known.
         frame: the table of all outcomes, the asset's value where *value* brings none; None where nobody has made it.
         value: the asset's value, or a `MaterializeResult` with or without it.
         checks: the asset's checks: its own, then those whose results *value* holds.
@@ -96,7 +103,7 @@ def results(
             f"aggregate returned a {type(value).__name__}, accepted: the asset's value, or a MaterializeResult "
             "with it; write `return dg.MaterializeResult(value=..., metadata=..., check_results=[...])`."
         )
-    metadata = asset_metadata(fan_in)
+    metadata = asset_metadata(fan_in, usage)
     found: list[dg.AssetCheckResult] = []
     extra: dict[str, Any] = {}
     if isinstance(value, dg.MaterializeResult):
@@ -105,8 +112,7 @@ def results(
         given = {"data_version": value.data_version, "tags": value.tags}
         extra = {name: each for name, each in given.items() if each is not None}
         value = frame if value.value is _NO_VALUE else value.value
-    if isinstance(value, pd.DataFrame):
-        metadata.setdefault("dagster/row_count", len(value))
+    metadata = {**table_metadata(value), **metadata}
     with beta_parts_of_dagster():
         output = dg.Output(value, output_name="result", metadata=metadata, **extra)
     yield output
@@ -118,7 +124,7 @@ def results(
 
 
 def results_of_failure(
-    context: dg.OpExecutionContext, fan_in: FanIn, error: FanoutError
+    context: dg.OpExecutionContext, fan_in: FanIn, usage: Usage | None, error: FanoutError
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield what the collect op yields before it fails with *error*, and leave an observation of the asset.
 
@@ -129,7 +135,7 @@ def results_of_failure(
         dg.AssetObservation(
             context.asset_key_for_output("result"),
             description=f"Not materialized. {str(error).splitlines()[0].rstrip(':')}.",
-            metadata=asset_metadata(fan_in),
+            metadata=asset_metadata(fan_in, usage),
             partition=partition,
         )
     )

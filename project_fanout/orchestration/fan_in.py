@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,17 @@ _MOST_SHARED = 10_000
 _FRAME_ROWS = 10_000
 
 
+_T = TypeVar("_T")
+
+
+class SlowRecord(NamedTuple):
+    """A record, how many of its units have ended in all stages, and their seconds in workers."""
+
+    record_key: str
+    units: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
     """What the records of one mapped step have come to.
@@ -34,11 +46,14 @@ class Share:
         not_started: how many units were not handed out.
         ended: how many units have ended in all stages.
         unit_seconds: time of those in workers.
+        cpu_seconds: CPU time of those units of which it is known.
+        timed_seconds: time of these in workers.
         reused: how many of those were not run.
         retried: how many rows took more than one attempt.
         seconds: of each row.
         peak_mb: the most memory that a worker had, None where that is not known.
         slowest: the slowest rows, the slowest first.
+        slowest_records: likewise key, units and seconds in workers of the slowest records.
         failed: the rows without success.
         rows: the rows of the table.
     """
@@ -49,11 +64,14 @@ class Share:
     not_started: int
     ended: int
     unit_seconds: float
+    cpu_seconds: float
+    timed_seconds: float
     reused: int
     retried: int
     seconds: "np.ndarray[tuple[int], np.dtype[np.float64]]"
     peak_mb: float | None
     slowest: list[UnitOutcome]
+    slowest_records: list[SlowRecord]
     failed: list[UnitOutcome]
     rows: Rows
 
@@ -70,11 +88,16 @@ class Share:
             not_started=sum(len(record.waiting) for record in records),
             ended=sum(record.ended for record in records),
             unit_seconds=sum(record.seconds for record in records),
+            cpu_seconds=sum(record.cpu_seconds for record in records),
+            timed_seconds=sum(record.timed_seconds for record in records),
             reused=sum(record.reused for record in records),
             retried=sum(unit.attempts > 1 for unit in outcomes),
             seconds=np.array([unit.seconds for unit in outcomes], dtype="float64"),
             peak_mb=max((unit.peak_mb for unit in outcomes if unit.peak_mb is not None), default=None),
             slowest=_slowest(outcomes),
+            slowest_records=_slowest(
+                SlowRecord(record.record_key, record.ended, record.seconds) for record in records
+            ),
             failed=[unit for unit in outcomes if not unit.succeeded],
             rows=Rows.of(outcomes if with_rows else (), shared),
         )
@@ -128,6 +151,22 @@ class FanIn:
     def unit_seconds(self) -> float:
         return sum(share.unit_seconds for share in self.shares)
 
+    @property
+    def cpu_seconds(self) -> float | None:
+        """CPU time of the units, None where it is known of none."""
+        return sum(share.cpu_seconds for share in self.shares) if self._timed_seconds else None
+
+    @property
+    def waiting_share(self) -> float | None:
+        """The share of the units' time in which they used no CPU, but waited; None where it is known of none."""
+        if self.cpu_seconds is None:
+            return None
+        return max(0.0, 1 - self.cpu_seconds / self._timed_seconds)
+
+    @property
+    def _timed_seconds(self) -> float:
+        return sum(share.timed_seconds for share in self.shares)
+
     @cached_property
     def failed(self) -> list[UnitOutcome]:
         return [unit for share in self.shares for unit in share.failed]
@@ -143,7 +182,11 @@ class FanIn:
 
     @property
     def slowest(self) -> list[UnitOutcome]:
-        return _slowest([unit for share in self.shares for unit in share.slowest])
+        return _slowest(unit for share in self.shares for unit in share.slowest)
+
+    @property
+    def slowest_records(self) -> list[SlowRecord]:
+        return _slowest(record for share in self.shares for record in share.slowest_records)
 
     @property
     def peak_mb(self) -> float | None:
@@ -166,5 +209,5 @@ def frames(batches: Iterable[StoredBatch]) -> Iterator[pd.DataFrame]:
         yield joined_rows(some)
 
 
-def _slowest(outcomes: Iterable[UnitOutcome]) -> list[UnitOutcome]:
-    return heapq.nlargest(SLOWEST, outcomes, key=attrgetter("seconds"))
+def _slowest(some: Iterable[_T]) -> list[_T]:
+    return heapq.nlargest(SLOWEST, some, key=attrgetter("seconds"))

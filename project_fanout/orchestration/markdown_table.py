@@ -8,12 +8,35 @@ import pandas as pd
 from project_fanout.common import one_line
 
 _LONGEST = 200  # characters of a cell
+_DIGITS = 3
+_MANY = 1000  # from there on a number has no decimals
 
 
-def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> dg.MarkdownMetadataValue:
-    """Return *rows* as a Markdown table; a cell is one line of at most 200 characters, floats have 4 decimals."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return dg.MetadataValue.md("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+def markdown_rows(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    longest_cell: int = _LONGEST,
+    longest: int | None = None,
+) -> dg.MarkdownMetadataValue:
+    """Return *rows* as a Markdown table.
+
+    Args:
+        columns: names of the columns.
+        rows: the cells of each; a cell becomes one line, floats have three significant digits.
+        longest_cell: most characters of a cell.
+        longest: most characters of the table; rows that do not fit are counted below it. None for any.
+    """
+    head, *lines = (
+        f"| {' | '.join(_cell(each, longest_cell) for each in line)} |"
+        for line in (columns, ["---"] * len(columns), *rows)
+    )
+    shown = len(lines)
+    table = "\n".join([head, *lines])
+    while longest is not None and shown > 2 and len(table) > longest:  # the line below the head, and a row
+        shown -= 1
+        table = "\n".join([head, *lines[:shown], "", f"and {len(lines) - shown} more"])
+    return dg.MetadataValue.md(table)
 
 
 def markdown_table(frame: pd.DataFrame, most_rows: int = 20) -> dg.MarkdownMetadataValue:
@@ -26,10 +49,10 @@ def markdown_table(frame: pd.DataFrame, most_rows: int = 20) -> dg.MarkdownMetad
     return dg.MetadataValue.md(f"{table.value}{more}")
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, longest: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.{_DIGITS}g}"
     # A name or a server's answer may hold a pipe or line break, which would end its cell.
-    return one_line(str(value), _LONGEST).replace("|", "\\|")
+    return one_line(str(value), longest).replace("|", "\\|")

@@ -48,6 +48,7 @@ from project_fanout.orchestration.report import log_step, new_outcomes, step_met
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.stage_steps import StageSteps
+from project_fanout.orchestration.usage import usage_of
 
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
@@ -344,20 +345,22 @@ class FanoutOps:
             if not fan_in.total("records") and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
+            usage = None
             if (ledger := context.resources.ledger.ledger) is not None:
                 ledger.flush()
+                usage = usage_of(ledger, self._steps.scope(context), context.run_id)
             try:
                 self.check_outcomes(context, settings.policy, fan_in)
             except FanoutError as error:
                 self._steps.note_run(context, ended_at=time.time(), state="failed", error=str(error))
-                yield from results_of_failure(context, fan_in, error)
+                yield from results_of_failure(context, fan_in, usage, error)
                 raise
             if self.aggregate is not None and self._takes_batches:
                 value = self.aggregate(frames(batches[place] for place in sorted(batches)))
-                yield from results(fan_in, None, value, self.check_specs)
+                yield from results(fan_in, usage, None, value, self.check_specs)
             else:
                 frame = fan_in.table()
-                yield from results(fan_in, frame, self.value(fan_in, frame), self.check_specs)
+                yield from results(fan_in, usage, frame, self.value(fan_in, frame), self.check_specs)
             self._steps.note_run(context, ended_at=time.time(), state="succeeded")
 
         return self._op(

@@ -1,19 +1,28 @@
 """Outcomes as people read them: the asset's table, its metadata, and the message of a failed run."""
 
 import math
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import numpy as np
+import pandas as pd
 
+from project_fanout.common import one_line
 from project_fanout.engine.model import STATUSES, Status, UnitOutcome
 from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.markdown_table import markdown_rows
+from project_fanout.orchestration.plots import LONGEST_SHOWN, distribution, timeline
+from project_fanout.orchestration.usage import Usage
 
 _NAMED_FAILURES = 20
+# Characters of a key and of an error in a table: more do not fit beside each other on an asset's page that is 1440
+# pixels wide.
+_LONGEST_KEY, _LONGEST_ERROR = 28, 120
+_SAMPLE_ROWS, _SAMPLE_COLUMNS, _MOST_COLUMNS = 5, 8, 200
 
 
 def step_metadata(
@@ -96,61 +105,106 @@ def counts_metadata(records: int, by_status: Mapping[Status, int]) -> dict[str, 
     }
 
 
-def asset_metadata(fan_in: FanIn) -> dict[str, Any]:
-    """Return the asset's metadata: counts, how long units took, the slowest, and what did not succeed.
+def asset_metadata(fan_in: FanIn, usage: Usage | None = None) -> dict[str, Any]:
+    """Return the asset's metadata: counts, times, how busy the workers were, the slowest, and what did not succeed.
 
-    All but `units_of_all_stages`, `reused` and `unit_seconds` is told of the rows of the asset's table: of the
-    last stage, and of the units that an earlier one has lost.
+    The counts and the times of single units are told of the rows of the asset's table: of the last stage, and of the
+    units that an earlier one has lost. `units_of_all_stages`, `reused`, sums of seconds, the workers' share of the
+    time and the slowest records are told of all stages.
+
+    Args:
+        fan_in: what became of the records.
+        usage: what the workers of this run did, None where that is not known.
     """
-    metadata = counts_metadata(*fan_in.counts)
-    if (of_all_stages := fan_in.total("ended")) > fan_in.units:
-        metadata["units_of_all_stages"] = of_all_stages
-    metadata["unit_seconds"] = round(fan_in.unit_seconds, 3)
-    if reused := fan_in.total("reused"):
-        metadata["reused"] = reused
-    if hollow := fan_in.hollow:
-        metadata["records_without_units"] = len(hollow)
-    if retried := fan_in.total("retried"):
-        metadata["retried"] = retried
-    if fan_in.units:
-        seconds = fan_in.seconds
-        metadata["seconds_p50"] = round(float(np.median(seconds)), 4)
-        metadata["seconds_p95"] = round(float(seconds[math.ceil(0.95 * len(seconds)) - 1]), 4)
-        columns = ["record_key", "unit_key", "stage", "seconds", "cpu_seconds", "peak_mb", "attempts"]
-        metadata["slowest"] = _table(fan_in.slowest, columns)
-        if (peak_mb := fan_in.peak_mb) is not None:
-            metadata["peak_mb"] = round(peak_mb, 1)
-    if fan_in.failed:
-        metadata["failures"] = failures_table(fan_in.failed)
-    return metadata
+    of_all_stages = fan_in.total("ended")
+    metadata: dict[str, Any] = {
+        **counts_metadata(*fan_in.counts),
+        "units_of_all_stages": of_all_stages if of_all_stages > fan_in.units else None,
+        "reused": fan_in.total("reused") or None,
+        "retried": fan_in.total("retried") or None,
+        "records_without_units": len(fan_in.hollow) or None,
+        "unit_seconds": round(fan_in.unit_seconds, 3),
+        "cpu_seconds": _rounded(fan_in.cpu_seconds),
+        "waiting_share": _rounded(fan_in.waiting_share),
+        "peak_mb": _rounded(fan_in.peak_mb, 1),
+        "failures": failures_table(fan_in.failed) if fan_in.failed else None,
+        **({} if usage is None else _of_workers(usage)),
+        **(_of_units(fan_in) if fan_in.units else {}),
+    }
+    return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _of_workers(usage: Usage) -> dict[str, Any]:
+    return {
+        "workers": len(usage.workers),
+        "wall_seconds": round(usage.wall_s, 3),
+        "parallel_efficiency": _rounded(usage.efficiency),
+        "timeline": timeline(usage),
+    }
+
+
+def _of_units(fan_in: FanIn) -> dict[str, Any]:
+    seconds = fan_in.seconds
+    return {
+        "seconds_p50": round(float(np.median(seconds)), 4),
+        "seconds_p95": round(float(seconds[math.ceil(0.95 * len(seconds)) - 1]), 4),
+        "seconds_max": round(float(seconds[-1]), 4),
+        "distribution": distribution(seconds),
+        "slowest_records": _slowest_records(fan_in) if fan_in.total("records") > 1 else None,
+        "slowest": _slowest_units(fan_in.slowest),
+    }
+
+
+def _slowest_records(fan_in: FanIn) -> dg.MarkdownMetadataValue:
+    columns = ["record", "units", "seconds"]
+    return markdown_rows(columns, fan_in.slowest_records, longest_cell=_LONGEST_KEY, longest=LONGEST_SHOWN)
+
+
+def _slowest_units(slowest: Sequence[UnitOutcome]) -> dg.MarkdownMetadataValue:
+    columns = ["record", "unit", "seconds", "cpu_s", "mb"]
+    rows = (
+        [each.record_key, each.unit_key, each.seconds, each.cpu_seconds, each.peak_mb] for each in slowest
+    )
+    return markdown_rows(columns, rows, longest_cell=_LONGEST_KEY, longest=LONGEST_SHOWN)
+
+
+def _rounded(figure: float | None, digits: int = 3) -> float | None:
+    return None if figure is None else round(figure, digits)
 
 
 def failures_table(failed: Sequence[UnitOutcome]) -> dg.MarkdownMetadataValue:
-    """Return the failures as a Markdown table: a row for those that are alike, of 20 rows at most."""
-    columns = ["units", "record_key", "unit_key", "stage", "status", "attempts", "error"]
-    rows = (
+    """Return the failures as a Markdown table that the UI shows where it stands: a row for those that are alike.
+
+    Alike are those with the same error, and where these are too many, those whose errors differ in details alone.
+    """
+    columns = ["units", "record", "unit", "error"]
+    rows = _failure_rows(_alike(failed))
+    if len(markdown_rows(columns, rows).value or "") > LONGEST_SHOWN:
+        rows = _failure_rows(_alike(failed, _without_details))
+    return markdown_rows(columns, rows, longest=LONGEST_SHOWN)
+
+
+def _failure_rows(groups: Iterable[Sequence[UnitOutcome]]) -> list[list[object]]:
+    return [
         [
             len(alike),
-            _first_of(each.record_key for each in alike),
-            _first_of(each.unit_key for each in alike),
-            alike[0].stage,
-            alike[0].status,
-            alike[0].attempts,
-            alike[0].error,
+            _first_of((each.record_key for each in alike), _LONGEST_KEY),
+            _first_of((each.unit_key for each in alike), _LONGEST_KEY),
+            one_line(f"{alike[0].error} ({_how(alike[0])}, stage {alike[0].stage})", _LONGEST_ERROR),
         ]
-        for alike in _alike(failed)[:_NAMED_FAILURES]
-    )
-    return markdown_rows(columns, rows)
+        for alike in groups
+    ]
 
 
-def _first_of(keys: Iterable[str]) -> str:
+def _first_of(keys: Iterable[str], longest: int) -> str:
     """Return the first key, and how many others there are."""
     first, *others = dict.fromkeys(keys)
-    return f"{first} and {len(others)} more" if others else first
+    return one_line(first, longest) + (f" and {len(others)} more" if others else "")
 
 
-def _table(outcomes: Sequence[UnitOutcome], columns: list[str]) -> dg.MarkdownMetadataValue:
-    return markdown_rows(columns, ([getattr(each, column) for column in columns] for each in outcomes))
+def _how(outcome: UnitOutcome) -> str:
+    attempts = f"{outcome.attempts} {'attempt' if outcome.attempts == 1 else 'attempts'}"
+    return f"{outcome.status} after {attempts}"
 
 
 def failures_text(failed: Sequence[UnitOutcome], total: int, max_failed_ratio: float) -> str:
@@ -171,7 +225,7 @@ def _failure_lines(failed: Sequence[UnitOutcome]) -> list[str]:
             lines.append(f"- and {len(failed) - named} more.")
             break
         first = alike[0]
-        how = f"{first.status} after {first.attempts} {'attempt' if first.attempts == 1 else 'attempts'}"
+        how = _how(first)
         shown = [
             f"record {each.record_key!r}, unit {each.unit_key!r}" for each in alike[: _NAMED_FAILURES - named]
         ]
@@ -185,9 +239,40 @@ def _failure_lines(failed: Sequence[UnitOutcome]) -> list[str]:
     return lines
 
 
-def _alike(failed: Sequence[UnitOutcome]) -> list[list[UnitOutcome]]:
-    """Return the failures, those with the same stage, end and error together, in the order of the first of each."""
+def _alike(
+    failed: Sequence[UnitOutcome], text: Callable[[str], str] = lambda error: error
+) -> list[list[UnitOutcome]]:
+    """Return the failures, those with the same stage, end and error together, in the order of the first of each.
+
+    Args:
+        failed: the failures.
+        text: what of an error has to be the same.
+    """
     groups: dict[tuple[str, str, int, str], list[UnitOutcome]] = {}
     for each in failed:
-        groups.setdefault((each.stage, each.status, each.attempts, str(each.error)), []).append(each)
+        key = (each.stage, each.status, each.attempts, text(str(each.error)))
+        groups.setdefault(key, []).append(each)
     return list(groups.values())
+
+
+def _without_details(error: str) -> str:
+    """Return *error* without its numbers and what stands in quotes: mostly they say which unit it was, not why."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\b0x[0-9a-f]+\b|\d+", "…", error)
+
+
+def table_metadata(value: Any) -> dict[str, Any]:
+    """Return what an asset's page shows of a table: rows, columns with their types, and the first rows."""
+    if not isinstance(value, pd.DataFrame):
+        return {}
+    columns = [
+        dg.TableColumn(str(name), str(kind))
+        for name, kind in zip(value.columns, value.dtypes[:_MOST_COLUMNS], strict=False)
+    ]
+    names = [column.name for column in columns[:_SAMPLE_COLUMNS]]
+    rows = value.iloc[:_SAMPLE_ROWS, :_SAMPLE_COLUMNS].itertuples(index=False, name=None)
+    found: dict[str, Any] = {"dagster/row_count": len(value)}
+    if columns:
+        found["dagster/column_schema"] = dg.TableSchema(columns)
+    if len(value) and columns:
+        found["sample"] = markdown_rows(names, rows, longest_cell=_LONGEST_KEY, longest=LONGEST_SHOWN)
+    return found

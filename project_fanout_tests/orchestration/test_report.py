@@ -2,6 +2,7 @@
 
 import json
 
+import dagster as dg
 import pandas as pd
 import pytest
 
@@ -9,6 +10,7 @@ from project_fanout.engine import RecordOutcome, UnitError, UnitOutcome
 from project_fanout.engine.model import Status
 from project_fanout.engine.record_state import EncodedUnit, RecordState
 from project_fanout.orchestration.fan_in import FanIn
+from project_fanout.orchestration.plots import LONGEST_SHOWN
 from project_fanout.orchestration.report import (
     asset_metadata,
     counts_metadata,
@@ -272,16 +274,43 @@ def test_failures_that_are_alike_name_their_cause_once() -> None:
     ]
 
 
+def cells_of(table: dg.MarkdownMetadataValue) -> list[list[str]]:
+    """Return the cells of a Markdown table's rows, without its head."""
+    lines = (table.value or "").splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
 def test_the_table_of_failures_has_a_row_for_each_cause() -> None:
-    """With how many units it is, and the first record and unit of them; of 20 causes at most."""
+    """With how many units it is, and the first record and unit of them."""
     alike = [bad(unit=f"u{number}", record=f"r{number // 2}") for number in range(6)]
     other = bad("timed_out", unit="odd", message="slow")
-    table = failures_table([alike[0], other, *alike[1:]]).value.splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert cells[0] == ["units", "record_key", "unit_key", "stage", "status", "attempts", "error"]
-    assert cells[2:] == [
-        ["6", "r0 and 2 more", "u0 and 5 more", "work", "failed", "3", "ValueError: bad"],
-        ["1", "r", "odd", "work", "timed_out", "3", "ValueError: slow"],
+    table = failures_table([alike[0], other, *alike[1:]])
+    assert cells_of(table) == [
+        ["6", "r0 and 2 more", "u0 and 5 more", "ValueError: bad (failed after 3 attempts, stage work)"],
+        ["1", "r", "odd", "ValueError: slow (timed_out after 3 attempts, stage work)"],
     ]
-    many = [bad(message=f"bad {number}") for number in range(30)]
-    assert len(failures_table(many).value.splitlines()) == 2 + 20
+
+
+def test_many_failures_that_differ_in_details_share_a_row() -> None:
+    """Each error is named while there is room; then those whose numbers or quoted words differ count as one cause."""
+    few = [bad(unit=f"u{number}", message=f"page {number} cannot be read") for number in range(3)]
+    assert len(cells_of(failures_table(few))) == 3
+    many = [
+        bad(unit=f"u{number}", message=f"page '{number}' cannot be read: HTTP 429") for number in range(300)
+    ]
+    ((units, _, unit, error),) = cells_of(failures_table(many))
+    assert (units, unit) == ("300", "u0 and 299 more")
+    assert error.startswith("ValueError: page '0' cannot be read: HTTP 429")
+
+
+def test_a_table_of_failures_is_as_long_as_the_web_ui_shows_at_once() -> None:
+    """Longer Markdown it hides behind a link; what does not fit is counted."""
+    many = [
+        bad(message=f"cause {'abcdefghijklmnopqrstuvwxyz'[number]} {'of many words ' * 9}")
+        for number in range(26)
+    ]
+    text = failures_table(many).value or ""
+    assert len(text) <= LONGEST_SHOWN
+    assert (
+        int(text.rpartition("and ")[2].removesuffix(" more")) + len(cells_of(failures_table(many))) - 2 == 26
+    )

@@ -1,10 +1,12 @@
 """How far a run is, counted in the ledger: what has ended, and what is in work."""
 
+import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, case, func, select
 
-from project_fanout.engine.ledger.entry import RunNote
+from project_fanout.engine.ledger.entry import LedgerScope, RunNote
 from project_fanout.engine.ledger.rows import scope_id
 from project_fanout.engine.ledger.schema import IN_WORK, OUTCOMES
 from project_fanout.engine.model import Status
@@ -76,3 +78,36 @@ def units_in_work(connection: Connection, note: RunNote) -> dict[int, int]:
         .group_by(IN_WORK.c.stage_index)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
+
+
+class Span(NamedTuple):
+    """When a worker ran a unit, the last attempt of it.
+
+    Args:
+        worker: the worker, "" where its pool has none.
+        began_at, ended_at: in seconds since 1970 (UTC).
+        succeeded: whether the unit did.
+    """
+
+    worker: str
+    began_at: float
+    ended_at: float
+    succeeded: bool
+
+
+def run_spans(connection: Connection, scope: LedgerScope, run_id: str) -> list[Span]:
+    """Return when the workers of a run ran which units, in no order."""
+    table = OUTCOMES.c
+    query = select(table.worker, table.ended_at, table.seconds, table.status, table.earlier_json).where(
+        table.scope_id == scope_id(scope), table.run_id == run_id
+    )
+    return [
+        Span(worker or "", ended_at - last_seconds(seconds, earlier), ended_at, status == "succeeded")
+        for worker, ended_at, seconds, status, earlier in connection.execute(query)
+    ]
+
+
+def last_seconds(seconds: float, earlier_json: str | None) -> float:
+    """Return how much of a unit's *seconds* its last attempt took."""
+    earlier: list[tuple[str, float, str]] = json.loads(earlier_json) if earlier_json else []
+    return max(0.0, seconds - sum(took for _, took, _ in earlier))
