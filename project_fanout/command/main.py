@@ -9,6 +9,7 @@ import click
 #: 0.4 s).
 _VERBS = {
     "status": ("project_fanout.command.status", "Say how far a run is."),
+    "report": ("project_fanout.command.report", "Write what a run did as one HTML page."),
     "ledger": ("project_fanout.command.ledger", "List, show and prune unit outcomes, and settle claims."),
 }
 

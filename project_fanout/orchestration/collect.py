@@ -1,6 +1,6 @@
 """What the collect step makes of the outcomes: a failed run, or the asset's value, metadata and checks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -23,7 +23,6 @@ from project_fanout.orchestration.report import (
     failures_text,
     table_metadata,
 )
-from project_fanout.orchestration.usage import Usage
 
 #: The asset check that every fan-out asset has.
 COMPLETE_CHECK = "all_units_succeeded"
@@ -81,7 +80,7 @@ def log_first_traceback(context: dg.OpExecutionContext, failed: Iterable[UnitOut
 
 def results(
     fan_in: FanIn,
-    usage: Usage | None,
+    work: Mapping[str, Any],
     frame: pd.DataFrame | None,
     value: Any,
     checks: Sequence[dg.AssetCheckSpec],
@@ -90,7 +89,7 @@ def results(
 
     Args:
         fan_in: what became of the records.
-        usage: what the workers of this run did, None where that is not known.
+        work: what the metadata says of the workers, and where the report is.
         frame: the table of all outcomes, the asset's value where *value* brings none; None where nobody has made it.
         value: the asset's value, or a `MaterializeResult` with or without it.
         checks: the asset's checks: its own, then those whose results *value* holds.
@@ -103,7 +102,7 @@ def results(
             f"aggregate returned a {type(value).__name__}, accepted: the asset's value, or a MaterializeResult "
             "with it; write `return dg.MaterializeResult(value=..., metadata=..., check_results=[...])`."
         )
-    metadata = asset_metadata(fan_in, usage)
+    metadata = asset_metadata(fan_in, work)
     found: list[dg.AssetCheckResult] = []
     extra: dict[str, Any] = {}
     if isinstance(value, dg.MaterializeResult):
@@ -124,7 +123,7 @@ def results(
 
 
 def results_of_failure(
-    context: dg.OpExecutionContext, fan_in: FanIn, usage: Usage | None, error: FanoutError
+    context: dg.OpExecutionContext, fan_in: FanIn, work: Mapping[str, Any], error: FanoutError
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield what the collect op yields before it fails with *error*, and leave an observation of the asset.
 
@@ -135,7 +134,7 @@ def results_of_failure(
         dg.AssetObservation(
             context.asset_key_for_output("result"),
             description=f"Not materialized. {str(error).splitlines()[0].rstrip(':')}.",
-            metadata=asset_metadata(fan_in, usage),
+            metadata=asset_metadata(fan_in, work),
             partition=partition,
         )
     )

@@ -44,9 +44,10 @@ from project_fanout.orchestration.intermediates import (
 )
 from project_fanout.orchestration.keys import op_name
 from project_fanout.orchestration.options import Declared
-from project_fanout.orchestration.report import log_step, new_outcomes, step_metadata
+from project_fanout.orchestration.report import log_step, new_outcomes, step_metadata, usage_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
+from project_fanout.orchestration.run_page import report_metadata
 from project_fanout.orchestration.stage_steps import StageSteps
 from project_fanout.orchestration.usage import usage_of
 
@@ -345,22 +346,19 @@ class FanoutOps:
             if not fan_in.total("records") and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
-            usage = None
-            if (ledger := context.resources.ledger.ledger) is not None:
-                ledger.flush()
-                usage = usage_of(ledger, self._steps.scope(context), context.run_id)
+            work = self._work(context, fan_in)
             try:
                 self.check_outcomes(context, settings.policy, fan_in)
             except FanoutError as error:
                 self._steps.note_run(context, ended_at=time.time(), state="failed", error=str(error))
-                yield from results_of_failure(context, fan_in, usage, error)
+                yield from results_of_failure(context, fan_in, work, error)
                 raise
             if self.aggregate is not None and self._takes_batches:
                 value = self.aggregate(frames(batches[place] for place in sorted(batches)))
-                yield from results(fan_in, usage, None, value, self.check_specs)
+                yield from results(fan_in, work, None, value, self.check_specs)
             else:
                 frame = fan_in.table()
-                yield from results(fan_in, usage, frame, self.value(fan_in, frame), self.check_specs)
+                yield from results(fan_in, work, frame, self.value(fan_in, frame), self.check_specs)
             self._steps.note_run(context, ended_at=time.time(), state="succeeded")
 
         return self._op(
@@ -375,6 +373,19 @@ class FanoutOps:
                 **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
             },
         )
+
+    def _work(self, context: dg.OpExecutionContext, fan_in: FanIn) -> dict[str, Any]:
+        """Return what the asset's metadata says of the workers, and where this run's report is."""
+        ledger, scope = context.resources.ledger.ledger, self._steps.scope(context)
+        if ledger is None:
+            return {}
+        ledger.flush()
+        usage = usage_of(ledger, scope, context.run_id)
+        store, units = context.resources.ledger.value_store(scope), fan_in.total("ended")
+        return {
+            **report_metadata(context, ledger, scope, store, units),
+            **({} if usage is None else usage_metadata(usage)),
+        }
 
     def _tidy_up(self) -> dg.HookDefinition:
         @dg.success_hook(name=f"{self.name}__tidy_up", required_resource_keys={LEDGER, self._step_io})

@@ -105,7 +105,7 @@ def counts_metadata(records: int, by_status: Mapping[Status, int]) -> dict[str, 
     }
 
 
-def asset_metadata(fan_in: FanIn, usage: Usage | None = None) -> dict[str, Any]:
+def asset_metadata(fan_in: FanIn, work: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the asset's metadata: counts, times, how busy the workers were, the slowest, and what did not succeed.
 
     The counts and the times of single units are told of the rows of the asset's table: of the last stage, and of the
@@ -114,7 +114,7 @@ def asset_metadata(fan_in: FanIn, usage: Usage | None = None) -> dict[str, Any]:
 
     Args:
         fan_in: what became of the records.
-        usage: what the workers of this run did, None where that is not known.
+        work: what it says of the workers, and where the report is.
     """
     of_all_stages = fan_in.total("ended")
     metadata: dict[str, Any] = {
@@ -128,17 +128,18 @@ def asset_metadata(fan_in: FanIn, usage: Usage | None = None) -> dict[str, Any]:
         "waiting_share": _rounded(fan_in.waiting_share),
         "peak_mb": _rounded(fan_in.peak_mb, 1),
         "failures": failures_table(fan_in.failed) if fan_in.failed else None,
-        **({} if usage is None else _of_workers(usage)),
+        **(work or {}),
         **(_of_units(fan_in) if fan_in.units else {}),
     }
     return {name: value for name, value in metadata.items() if value is not None}
 
 
-def _of_workers(usage: Usage) -> dict[str, Any]:
+def usage_metadata(usage: Usage) -> dict[str, Any]:
+    """Return what the asset's metadata says of the workers."""
     return {
         "workers": len(usage.workers),
         "wall_seconds": round(usage.wall_s, 3),
-        "parallel_efficiency": _rounded(usage.efficiency),
+        **({} if usage.efficiency is None else {"parallel_efficiency": round(usage.efficiency, 3)}),
         "timeline": timeline(usage),
     }
 

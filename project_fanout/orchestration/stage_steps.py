@@ -21,6 +21,7 @@ from project_fanout.engine.stages import Stage
 from project_fanout.engine.step_batches import Batch
 from project_fanout.orchestration.lineage import LineageMemory
 from project_fanout.orchestration.run_config import RunConfig
+from project_fanout.orchestration.unit_logs import log_line
 
 _LIMIT = (
     "max_workers of the policy is %s, but the pool has places for no more units of %s than %s at once. Set "
@@ -79,11 +80,8 @@ class StageSteps:
         def log(record: UnitLog) -> None:
             context.log.log(
                 _level_of_dagster(record.level),
-                "[record %r, unit %r] %s: %s",
-                record.record_key,
-                record.unit_key,
-                record.logger,
-                record.message,
+                "%s",
+                log_line(record.record_key, record.unit_key, record.logger, record.message),
             )
 
         def say_progress(line: str) -> None:

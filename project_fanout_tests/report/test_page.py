@@ -11,7 +11,7 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from project_fanout.command.report_page import page_html
+from project_fanout.report.page import page_html
 from project_fanout_tests.e2e.conftest import BROWSERS, SWITCHES
 
 STATUSES = ["succeeded", "failed", "timed_out", "crashed"]
@@ -30,6 +30,7 @@ COLUMNS = [
     "attempts",
     "start",
     "seconds",
+    "last",
     "cpu",
     "mb",
     "worker",
@@ -75,6 +76,7 @@ def make_report(records: int = 40, per_record: int = 20, seed: int = 7, **change
             "attempts": TWICE if cause is not None or number % 41 == 40 else 1,
             "start": None if reused else round(free[place], 3),
             "seconds": round(seconds, 4),
+            "last": round(seconds, 4),
             "cpu": round(seconds * rng.uniform(0.1, 0.6), 4),
             "mb": round(rng.uniform(90, 420), 1),
             "worker": None if reused else place // 4,

@@ -18,13 +18,14 @@ def page_html(report: Mapping[str, Any]) -> str:
             units that can run at once; "found", units known in all; "records", "stages", "statuses", "errors",
             texts to which the units refer by index; "units", a mapping of columns that are equally long, one entry
             a unit: "record", "stage", "status", "error", "run" (indexes), "key", "attempts", "start" (seconds after
-            "began"), "seconds", "cpu" (seconds), "mb", "worker", where null is what is not known; "details", by the
-            row of the unit as text, of some units: "input", "result", "log" (lines) and "attempts".
+            "began") and "last" (seconds) of the last attempt, "seconds" of all, "cpu" (seconds), "mb", "worker",
+            where null is what is not known; "details", by the row of the unit as text, of some units: "input",
+            "result", "log" (lines) and "attempts".
 
     Raises:
         ValueError: a number is NaN or infinite, which the page could not read.
     """
-    template = (files("project_fanout.command") / "report_page.html").read_text(encoding="utf-8")
+    template = (files("project_fanout.report") / "page.html").read_text(encoding="utf-8")
     packed = zlib.compress(json.dumps(report, allow_nan=False, separators=(",", ":")).encode("ascii"))
     title = " - ".join(filter(None, (report["asset"], report["partition"], report["run"][:8])))
     # The data first: base64 has no `*`, whereas a title may hold any placeholder. In ASCII a lone surrogate is
