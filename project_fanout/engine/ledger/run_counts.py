@@ -8,7 +8,7 @@ from sqlalchemy import Connection, case, func, select
 
 from project_fanout.engine.ledger.entry import LedgerScope, RunNote
 from project_fanout.engine.ledger.rows import scope_id
-from project_fanout.engine.ledger.schema import IN_WORK, OUTCOMES
+from project_fanout.engine.ledger.schema import IN_WORK, OUTCOMES, digest
 from project_fanout.engine.model import Status
 
 
@@ -111,3 +111,14 @@ def last_seconds(seconds: float, earlier_json: str | None) -> float:
     """Return how much of a unit's *seconds* its last attempt took."""
     earlier: list[tuple[str, float, str]] = json.loads(earlier_json) if earlier_json else []
     return max(0.0, seconds - sum(took for _, took, _ in earlier))
+
+
+def is_in_work(connection: Connection, note: RunNote, record_key: str, unit_key: str) -> bool:
+    """Tell whether a run has had a unit in work for some tenths of a second or longer."""
+    query = select(IN_WORK.c.runs).where(
+        IN_WORK.c.scope_id == scope_id(note.scope),
+        IN_WORK.c.run_id == note.run_id,
+        IN_WORK.c.record_id == digest(record_key),
+        IN_WORK.c.unit_id == digest(unit_key),
+    )
+    return connection.scalar(query.limit(1)) is not None
