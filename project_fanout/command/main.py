@@ -11,6 +11,7 @@ _VERBS = {
     "status": ("project_fanout.command.status", "Say how far a run is."),
     "report": ("project_fanout.command.report", "Write what a run did as one HTML page."),
     "explain": ("project_fanout.command.explain", "Say why a unit waited, ran, or was not run."),
+    "retry": ("project_fanout.command.retry", "Try chosen units of a run again."),
     "ledger": ("project_fanout.command.ledger", "List, show and prune unit outcomes, and settle claims."),
 }
 

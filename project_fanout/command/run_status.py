@@ -157,8 +157,9 @@ def _stage(
     *,
     is_live: bool,
 ) -> StageStatus:
-    # What an earlier run has not brought to success this one tries again.
-    standing = [count for count in counts if count.is_of_run or count.status == "succeeded"]
+    # What an earlier run has not brought to success a run that goes on may try again.
+    may_run = note.state == "running"
+    standing = [count for count in counts if count.is_of_run or count.status == "succeeded" or not may_run]
     ended = {status: sum(count.units for count in standing if count.status == status) for status in STATUSES}
     ended["succeeded"] += from_elsewhere
     found = note.units if index == 0 else None

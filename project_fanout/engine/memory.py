@@ -1,10 +1,12 @@
 """The runner's memory, kept in a ledger: what makes a resumed run skip the units that have succeeded."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from project_fanout.engine.ledger import InWork, Ledger, LedgerEntry, LedgerScope, Taken
+from project_fanout.engine.ledger.where import UnitKey
 from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.policy import Reuse
 from project_fanout.engine.runner import StageRun
@@ -22,6 +24,8 @@ class LedgerMemory:
         run_id: this run.
         code_version: the asset's code version, "" without one; matters for *reuse* "always" alone.
         reuse: whose successes to recall; see `FanoutPolicy.reuse`.
+        retried: stage, record and unit of those without success that are run again; what an earlier run of the lineage
+            has made of others stands. None for all.
         input_chars: so many characters of a unit's payload are kept with its outcome, for people to read.
     """
 
@@ -30,6 +34,7 @@ class LedgerMemory:
     run_id: str
     code_version: str
     reuse: Reuse
+    retried: Callable[[], AbstractSet[UnitKey]] | None = None
     input_chars: int = 0
 
     def recall(self, run: StageRun, tasks: Sequence[Task]) -> Iterator[tuple[Task, UnitOutcome]]:
@@ -61,6 +66,8 @@ class LedgerMemory:
             found = [(task, by_fingerprint.get(task.fingerprint)) for task in tasks]
         else:
             found = []
+        if self.retried is not None and run.stage.reusable:
+            found = list(self._standing(run, found, self.retried()))
         taken: Counter[tuple[str, str, str]] = Counter()
         for task, entry in found:
             # A stage that another followed then, and none follows now, has to say so as if it ran.
@@ -77,6 +84,21 @@ class LedgerMemory:
             self.ledger.note_reuse(
                 self.scope, run.index, [Taken(*whose, units) for whose, units in taken.items()]
             )
+
+    def _standing(
+        self,
+        run: StageRun,
+        found: Sequence[tuple[Task, LedgerEntry | None]],
+        retried: AbstractSet[UnitKey],
+    ) -> Iterator[tuple[Task, LedgerEntry | None]]:
+        """Yield what was *found*, with the failures that stand in the place of nothing."""
+        lost = self.ledger.failures(
+            self.scope, run.index, {task.record_key for task, entry in found if entry is None}
+        )
+        for task, entry in found:
+            unit = (task.record_key, task.unit.key)
+            is_lost = entry is None and (run.index, *unit) not in retried
+            yield task, lost.get(unit) if is_lost else entry
 
     def begin(self, run: StageRun, task: Task) -> None:
         """Have the ledger note that a unit is about to be in work, if a run that dies of it is to be known for that.

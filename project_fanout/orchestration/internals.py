@@ -9,6 +9,7 @@ against 1.13.
 
 from dagster._config.config_type import ConfigType, ConfigTypeKind
 from dagster._config.pythonic_config import IAttachDifferentObjectToOpContext
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.definitions.scoped_resources_builder import ScopedResourcesBuilder
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import (
@@ -103,6 +104,7 @@ __all__ = [
     "PlanExecutionContext",
     "PlanExecutionContextManager",
     "PlanOrchestrationContext",
+    "ReconstructableRepository",
     "RetryMode",
     "ScopedResourcesBuilder",
     "SerializableErrorInfo",

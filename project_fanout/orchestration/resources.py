@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import dagster as dg
 from pydantic import PrivateAttr
@@ -44,6 +44,8 @@ from project_fanout.engine.tally import Tally
 from project_fanout.engine.values import SPILL_BYTES, ValueStore
 from project_fanout.orchestration.settings import DeclaredResource
 from project_fanout.orchestration.step_process import end_with_the_run
+
+_T = TypeVar("_T")
 
 #: Under this key fan-out assets look for their pool; without a resource of that name those of a run share a default.
 UNIT_POOL = "unit_pool"
@@ -228,6 +230,7 @@ class LedgerResource(DeclaredResource):
     _rates: dict[tuple[str, float], Rate] = PrivateAttr(default_factory=dict)
     _once: Any = PrivateAttr(default_factory=threading.Lock)
     _done: set[str] = PrivateAttr(default_factory=set)
+    _kept: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Find out where the ledger is; the first step that needs it opens it."""
@@ -236,6 +239,7 @@ class LedgerResource(DeclaredResource):
         self._rates = {}
         self._once = threading.Lock()
         self._done = set()
+        self._kept = {}
         self._where = self._find(context.instance) if self.enabled else None
         self._values = self._find_values(context.instance)
         self._folder = None
@@ -319,6 +323,14 @@ class LedgerResource(DeclaredResource):
             if what not in self._done:
                 action()
                 self._done.add(what)
+
+    def kept(self, what: str, find: Callable[[], _T]) -> _T:
+        """Return what *find* returned when this was first called with *what* in this run and process."""
+        with self._once:
+            if what not in self._kept:
+                self._kept[what] = find()
+            found: _T = self._kept[what]
+            return found
 
     def _find_values(self, instance: dg.DagsterInstance | None) -> str | None:
         self._is_ephemeral = instance is None or instance.is_ephemeral

@@ -2,14 +2,17 @@
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
 import dagster as dg
 
-from project_fanout.engine.ledger import LedgerScope, RunNews
+from project_fanout.engine.ledger import Ledger, LedgerFilter, LedgerScope, RunNews
+from project_fanout.engine.ledger.where import UnitKey, chosen_units
 from project_fanout.engine.memory import LedgerMemory
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
@@ -20,6 +23,7 @@ from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import Stage
 from project_fanout.engine.step_batches import Batch
 from project_fanout.orchestration.lineage import LineageMemory
+from project_fanout.orchestration.retried_run import RETRY_WHERE
 from project_fanout.orchestration.run_config import RunConfig
 from project_fanout.orchestration.unit_logs import log_line
 
@@ -157,9 +161,28 @@ class StageSteps:
                 run_id=context.run_id,
                 code_version=self.code_version or "",
                 reuse=policy.reuse,
+                retried=self._retried(context, resource.ledger, scope),
                 input_chars=resource.input_chars,
             )
         return LineageMemory(memory, stage.reusable, scope, resource, resource.done, context)
+
+    def _retried(
+        self, context: dg.OpExecutionContext, ledger: Ledger, scope: LedgerScope
+    ) -> Callable[[], AbstractSet[UnitKey]] | None:
+        """Return what tells which units without success this run tries again, None for all."""
+        if (where := context.run.tags.get(RETRY_WHERE)) is None:
+            return None
+
+        def find() -> AbstractSet[UnitKey]:
+            # What this run has computed itself is no longer a failure of an earlier one.
+            entries = ledger.entries(LedgerFilter(scope.lineage, scope.asset, scope.partition))
+            earlier = (e for e in entries if not e.outcome.succeeded and e.run_id != context.run_id)
+            return chosen_units(earlier, where)
+
+        kept: Callable[[], AbstractSet[UnitKey]] = partial(
+            context.resources.ledger.kept, f"retried {scope.asset} {scope.partition}", find
+        )
+        return kept
 
 
 def _level_of_dagster(level: int) -> int:

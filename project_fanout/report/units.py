@@ -115,10 +115,10 @@ _COLUMNS = (
 
 
 def _standing(ledger: Ledger, note: RunNote) -> Iterator[LedgerEntry]:
-    """Yield the outcomes of the run's scope; what an earlier run has not brought to success this one tries again."""
+    """Yield the outcomes of the run's scope; what an earlier one has lost a run that goes on may still try again."""
     scope = note.scope
     for entry in ledger.entries(LedgerFilter(scope.lineage, scope.asset, scope.partition)):
-        if entry.run_id == note.run_id or entry.outcome.succeeded:
+        if entry.run_id == note.run_id or entry.outcome.succeeded or note.state != "running":
             yield entry
 
 

@@ -222,13 +222,28 @@ class Ledger(Closing):
         Raises:
             LedgerError: the database cannot be read.
         """
+        return self._outcomes(scope, stage_index, record_keys, succeeded=True)
+
+    def failures(
+        self, scope: LedgerScope, stage_index: int, record_keys: Iterable[str]
+    ) -> dict[tuple[str, str], LedgerEntry]:
+        """Return the outcomes without success, as `successes` does those with it.
+
+        Raises:
+            LedgerError: the database cannot be read.
+        """
+        return self._outcomes(scope, stage_index, record_keys, succeeded=False)
+
+    def _outcomes(
+        self, scope: LedgerScope, stage_index: int, record_keys: Iterable[str], *, succeeded: bool
+    ) -> dict[tuple[str, str], LedgerEntry]:
         wanted = set(record_keys)
         # Looked at before the database: what has been written by then is found there.
         waiting = [
             entry
             for entry in self._writer.waiting()
             if isinstance(entry, LedgerEntry)
-            and entry.outcome.succeeded
+            and entry.outcome.succeeded == succeeded
             and entry.scope == scope
             and entry.outcome.stage_index == stage_index
             and entry.outcome.record_key in wanted
@@ -239,7 +254,7 @@ class Ledger(Closing):
                 OUTCOMES.c.scope_id == scope_id(scope),
                 OUTCOMES.c.stage_index == stage_index,
                 OUTCOMES.c.record_id.in_(some),
-                OUTCOMES.c.status == "succeeded",
+                (OUTCOMES.c.status == "succeeded") if succeeded else (OUTCOMES.c.status != "succeeded"),
             )
             found.update((_unit(entry), entry) for entry in self._read(query))
         found.update((_unit(entry), entry) for entry in waiting)
