@@ -17,7 +17,7 @@ from project_fanout.engine.per_worker import per_worker
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.pools.inline import InlinePool
 from project_fanout.engine.pools.process import ProcessPool
-from project_fanout.engine.stages import never_reused
+from project_fanout.engine.stages import never_reused, reused_if
 from project_fanout.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = [
     "available_cpus",
     "never_reused",
     "per_worker",
+    "reused_if",
 ]
 
 __getattr__ = lazy_names(__name__, {"Claims": "project_fanout.engine.ledger.claims"})

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.typed_payloads import check_annotation, takes_a_batch
 
 _NEVER_REUSED = "__fanout_never_reused__"
+_REUSED_IF = "__fanout_reused_if__"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -24,6 +25,22 @@ def never_reused(stage: _F) -> _F:
     """
     setattr(stage, _NEVER_REUSED, True)
     return stage
+
+
+def reused_if(is_intact: Callable[[Any], bool]) -> Callable[[_F], _F]:
+    """Mark a stage whose results name something outside of the ledger, such as a file that it has written.
+
+    A run takes an earlier result in the place of running the unit only where that is still there.
+
+    Args:
+        is_intact: called in the run's process with the result; False or an `OSError` has the unit run again.
+    """
+
+    def mark(stage: _F) -> _F:
+        setattr(stage, _REUSED_IF, is_intact)
+        return stage
+
+    return mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +56,7 @@ class Stage:
         reusable: whether a later run may take its outcomes from the ledger; see `never_reused`.
         is_async: whether it is a coroutine function, of which a worker runs many at once.
         is_batch: whether it takes a list of units.
+        is_intact: tells of an earlier result whether it may still be taken; see `reused_if`. None for always.
     """
 
     name: str
@@ -48,6 +66,16 @@ class Stage:
     reusable: bool = True
     is_async: bool = False
     is_batch: bool = False
+    is_intact: Callable[[Any], bool] | None = field(default=None, compare=False)
+
+    def may_reuse(self, result: Callable[[], Any]) -> bool:
+        """Tell whether an earlier result, which *result* loads, may be taken."""
+        if self.is_intact is None:
+            return True
+        try:
+            return bool(self.is_intact(result()))
+        except OSError:
+            return False
 
 
 def describe_stage(function: object) -> Stage:
@@ -77,6 +105,7 @@ def describe_stage(function: object) -> Stage:
         reusable=not getattr(function, _NEVER_REUSED, False),
         is_async=inspect.iscoroutinefunction(function),
         is_batch=takes_a_batch(function),
+        is_intact=getattr(function, _REUSED_IF, None),
     )
 
 

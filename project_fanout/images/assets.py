@@ -32,6 +32,13 @@ class ImageCatalogConfig(dg.Config):
         description="Folder with the photographs; those in the folders below it count too. Default: the five "
         "photographs that are shipped with the package.",
     )
+    leave_out: list[str] = Field(
+        default=[], description="Paths within source_dir of files that are ignored, e.g. still being copied."
+    )
+    as_of: float | None = Field(
+        default=None,
+        description="Seconds since 1970: files that have changed later are ignored. Default: none is.",
+    )
     max_pixels: int = Field(
         default=DEFAULT_MAX_PIXELS,
         ge=1,
@@ -69,7 +76,9 @@ def image_catalog(
     A file that cannot be rendered keeps its row, with the reason in `problem`: downstream it counts
     as a failure, so that `max_failed_ratio` decides about it and nothing is left out unnoticed.
     """
-    catalog = find_pictures(config.source_dir, config.max_pixels)
+    catalog = find_pictures(
+        config.source_dir, config.max_pixels, leave_out=frozenset(config.leave_out), as_of=config.as_of
+    )
     for picture in catalog.unreadable[:_SHOWN]:
         context.log.warning("%s: %s", picture.file, picture.problem)
     unreadable = tables.catalog_table(catalog.unreadable)[["file", "problem"]]
@@ -101,6 +110,7 @@ web_renditions = build_fanout_asset(
     group_name=GROUP,
     kinds={"python", "duckdb"},
     io_manager_key=WAREHOUSE,
+    code_version="1",
     description="Every photograph as AVIF, WebP and JPEG in widths from 160 to 1,920 pixels, never enlarged: "
     "upright, in sRGB, without metadata. One row per rendition.",
 )
@@ -116,6 +126,7 @@ thumbnails = build_fanout_asset(
     group_name=GROUP,
     kinds={"python", "duckdb"},
     io_manager_key=WAREHOUSE,
+    code_version="1",
     description="Every photograph as WebP, 96 and 192 pixels wide. One row per thumbnail.",
 )
 

@@ -1,7 +1,8 @@
 """Find the picture files in a folder and say which of them can be rendered."""
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.resources import files
@@ -51,12 +52,24 @@ def shipped_photos() -> Path:
     return Path(str(files("project_fanout.images") / "photos"))
 
 
-def find_pictures(source_dir: str | Path | None = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> Catalog:
+def find_pictures(
+    source_dir: str | Path | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    *,
+    leave_out: Collection[str] = (),
+    as_of: float | None = None,
+) -> Catalog:
     """Read every picture in *source_dir* and the folders in it; by default the shipped photographs.
 
     A picture is a file whose name ends as pictures' names do; hidden files and folders are left
     out. Each is decoded to its end, since a truncated file shows nowhere else: better once here
     than as thirty failed renditions.
+
+    Args:
+        source_dir: the folder.
+        max_pixels: of a picture; one with more is not read.
+        leave_out: keys of files that are ignored.
+        as_of: files that have changed later, in seconds since 1970, are ignored too.
 
     Raises:
         PictureError: *source_dir* is not a folder that can be listed.
@@ -66,8 +79,11 @@ def find_pictures(source_dir: str | Path | None = None, max_pixels: int = DEFAUL
     candidates: list[tuple[str, Path]] = []
     refused: list[PictureFile] = []
     ignored: list[str] = []
-    for path, problem in _walk(source, set()):
-        key = _key(path.relative_to(source))
+    for path, problem in walk(source, set()):
+        key = key_of(path.relative_to(source))
+        if key in leave_out or (as_of is not None and _changed_at(path) > as_of):
+            ignored.append(key)
+            continue
         reason = problem or _problem_of_name(path, key)
         if reason is not None:
             refused.append(PictureFile(file=key, path=str(source / key), problem=reason))
@@ -82,7 +98,14 @@ def find_pictures(source_dir: str | Path | None = None, max_pixels: int = DEFAUL
     return Catalog(source, tuple(pictures), tuple(sorted(ignored)))
 
 
-def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return -math.inf  # what is wrong with it is said where it is opened
+
+
+def walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str | None]]:
     """Yield each file below *folder* with what is wrong with it, if that shows without opening it.
 
     Links to folders are followed, each folder once: a link may point to a folder that it is in.
@@ -104,13 +127,13 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str 
             if path.suffix.lower() in READ_SUFFIXES | UNREAD_SUFFIXES:
                 yield path, "not a file but a folder, which is not searched: rename it if it holds pictures"
             else:
-                yield from _walk(path, seen)
+                yield from walk(path, seen)
         else:
             yield path, None
 
 
-def _key(path: PurePath) -> str:
-    """Return the path as text that can be stored: bytes that are not UTF-8 are written out.
+def key_of(path: PurePath) -> str:
+    """Return the path within the folder as text that can be stored: bytes that are not UTF-8 are written out.
 
     Such a text begins with ./ and has its own backslashes twice: no other file can have the same.
     """

@@ -50,6 +50,7 @@ def read_photographs(
                     payload={
                         "file": row["file"],
                         "path": row["path"],
+                        "sha256": row["sha256"],
                         "size": list(size),
                         "format": name,
                         "width": width,

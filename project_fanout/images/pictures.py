@@ -24,6 +24,7 @@ from PIL import (
 )
 
 from project_fanout.engine.errors import FanoutError
+from project_fanout.images.digests import sha256_of
 
 #: What Pillow may try. Others are kept out on purpose: EPS would start Ghostscript on a stranger's file.
 #: Each is imported by name: looking one up makes Pillow import all of its forty in every worker.
@@ -75,6 +76,7 @@ class PictureFile:
         bytes: size of the file.
         orientation: EXIF orientation that is still to be applied to the pixels, 1 to 8.
         frames: number of frames or pages.
+        sha256: of the file, None for one that cannot be rendered.
     """
 
     file: str
@@ -87,6 +89,7 @@ class PictureFile:
     bytes: int | None = None
     orientation: int | None = None
     frames: int | None = None
+    sha256: str | None = None
 
 
 @contextmanager
@@ -201,6 +204,7 @@ def inspect(file: str, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Pict
                 bytes=size,
                 orientation=orientation_of(image),
                 frames=getattr(image, "n_frames", 1),
+                sha256=sha256_of(path),
             )
     except PictureError as error:
         problem = str(error)

@@ -1,5 +1,6 @@
 """The stage of the fan-out over photographs: making one rendition. A pool worker imports this, and Pillow."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ from PIL import Image
 
 from project_fanout.common import replace_file
 from project_fanout.engine.model import Unit
+from project_fanout.engine.stages import reused_if
 from project_fanout.images import pixels
+from project_fanout.images.digests import is_intact
 from project_fanout.images.encoding import check_encoding, encoded
 from project_fanout.images.names import safe_name
 from project_fanout.images.pictures import PictureError, load_reduced, opened
@@ -20,10 +23,11 @@ from project_fanout.images.settings import (
 )
 
 
+@reused_if(is_intact)
 def render(
     unit: Unit, *, output_dir: OutputDir = DEFAULT_OUTPUT_DIR, quality: Quality = DEFAULT_QUALITY
 ) -> dict[str, Any]:
-    """Write one rendition and return its `path` (absolute), `format`, `width`, `height` and `bytes`.
+    """Write one rendition and return its `path` (absolute), `format`, `width`, `height`, `bytes` and `sha256`.
 
     The file is upright, in sRGB and without metadata, also without the place where it was taken.
     JPEG cannot be transparent: it gets a white ground. The file appears whole or not at all, and
@@ -42,7 +46,14 @@ def render(
     content = encoded(picture, name, {**DEFAULT_QUALITY, **quality}[name])
     path = rendition_path(output_dir, wanted["file"], width, name)
     replace_file(path, content)
-    return {"path": str(path), "format": name, "width": width, "height": height, "bytes": len(content)}
+    return {
+        "path": str(path),
+        "format": name,
+        "width": width,
+        "height": height,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def rendition_path(output_dir: str, file: str, width: int, name: Format) -> Path:

@@ -19,6 +19,7 @@ CATALOG_COLUMNS = {
     "bytes": ("Int64", "Size of the file."),
     "orientation": ("Int64", "EXIF orientation of the stored pixels, 1 to 8."),
     "frames": ("Int64", "Number of frames or pages in the file."),
+    "sha256": ("string", "SHA-256 of the file; empty for one that cannot be rendered."),
 }
 
 RENDITION_COLUMNS = {
@@ -34,6 +35,7 @@ RENDITION_COLUMNS = {
     "width": ("Int64", "Width in pixels."),
     "height": ("Int64", "Height in pixels."),
     "bytes": ("Int64", "Size of the file."),
+    "sha256": ("string", "SHA-256 of the file."),
 }
 
 REPORT_COLUMNS = {

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from project_fanout.engine.step_batches import Batch
-from project_fanout.orchestration.keys import batch_mapping_key
+from project_fanout.orchestration.keys import MappingKeys
 
 #: Name of the trigger's DynamicOutput.
 RECORDS = "records"
@@ -35,11 +35,11 @@ class ManifestEntry:
     origins: tuple[str, ...]
 
     @classmethod
-    def of(cls, batch: Batch) -> "ManifestEntry":
+    def of(cls, batch: Batch, mapping_keys: MappingKeys) -> "ManifestEntry":
         """Return the entry of the records of *batch*, as they have been found."""
         keys = tuple(record.record_key for record in batch)
         units = sum(len(record.waiting) for record in batch)
-        return cls(batch_mapping_key(list(keys)), keys, units, tuple(record.origin for record in batch))
+        return cls(mapping_keys.of(keys), keys, units, tuple(record.origin for record in batch))
 
     @property
     def title(self) -> str:

@@ -3,13 +3,14 @@
 import hashlib
 import keyword
 import re
+from collections.abc import Iterator, Sequence
 
 from anyascii import anyascii
 
 #: Kubernetes labels and ECS names end at 63 characters.
 LONGEST = 63
-_HASH = 12
-_READABLE = LONGEST - _HASH - 1
+_SHORT_HASH, _HASH, _LONG_HASH = 6, 12, 40
+_LONGEST_READABLE = LONGEST - _HASH - 1
 #: Names that Dagster refuses beside Python's keywords.
 _RESERVED = frozenset(
     {
@@ -29,16 +30,15 @@ _RESERVED = frozenset(
 
 
 def mapping_key(text: str) -> str:
-    """Return a mapping key for *text*: at most 63 of a-z, 0-9 and _, readable, and a different one for each.
+    """Return a name for *text*: at most 63 of a-z, 0-9 and _, readable, and a different one for each text.
 
     Text that is already such a name stays as it is; of anything else a readable form is followed by
-    48 bits of its SHA-256. Capitals count as different because the file systems of macOS and
-    Windows, where step outputs are kept under this name, do not tell them apart.
+    48 bits of its SHA-256. Capitals count as different because some file systems do not tell them apart.
     """
-    readable = re.sub(r"[^a-z0-9]+", "_", anyascii(text).lower()).strip("_")
-    if readable == text and len(text) <= _READABLE and not _is_taken(text):
+    readable = _readable(text)
+    if readable == text and len(text) <= _LONGEST_READABLE and not _is_taken(text):
         return text
-    return f"{readable[:_READABLE].strip('_') or 'key'}_{_digest(text)}"
+    return f"{readable[:_LONGEST_READABLE].strip('_') or 'key'}_{_digest(text)[:_HASH]}"
 
 
 def op_name(text: str) -> str:
@@ -48,19 +48,48 @@ def op_name(text: str) -> str:
     return mapping_key(text)
 
 
-def batch_mapping_key(texts: list[str]) -> str:
-    """Return a mapping key for several records that share a step: the first one's, and how many more."""
-    if len(texts) == 1:
-        return mapping_key(texts[0])
-    suffix = f"_and_{len(texts) - 1}_more_{_digest(chr(0).join(texts))}"
-    readable = re.sub(r"[^a-z0-9]+", "_", anyascii(texts[0]).lower()).strip("_")
-    return f"{readable[: LONGEST - len(suffix)].strip('_') or 'key'}{suffix}"
+class MappingKeys:
+    """The mapping keys of one fan-out: each as near to its record's key as it can be, and no two alike.
+
+    Keys that differ in capitals alone count as alike: under them step outputs are kept, and the file systems of macOS
+    and Windows do not tell those apart.
+    """
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def of(self, texts: Sequence[str]) -> str:
+        """Return the mapping key for records that share a step: the first one's, and how many more.
+
+        A single key that Dagster accepts is taken as it is. Of any other a readable form is followed by 24 bits of its
+        SHA-256, or by 48 where another has the same.
+        """
+        key = next(each for each in _candidates(texts) if each.lower() not in self._taken)
+        self._taken.add(key.lower())
+        return key
+
+
+def _candidates(texts: Sequence[str]) -> Iterator[str]:
+    first, more = texts[0], len(texts) - 1
+    if not more and re.fullmatch(rf"[A-Za-z0-9_]{{1,{LONGEST}}}", first) and not _is_reserved(first):
+        yield first
+    together = _digest(chr(0).join(texts))
+    for digits in (_SHORT_HASH, _HASH, _LONG_HASH):
+        suffix = f"{f'_and_{more}_more' if more else ''}_{together[:digits]}"
+        yield f"{_readable(first)[: LONGEST - len(suffix)].strip('_') or 'key'}{suffix}"
 
 
 def _is_taken(text: str) -> bool:
-    looks_derived = re.search(rf"_[0-9a-f]{{{_HASH}}}$", text)
-    return keyword.iskeyword(text) or text in _RESERVED or bool(looks_derived)
+    return _is_reserved(text) or bool(re.search(rf"_[0-9a-f]{{{_HASH}}}$", text))
+
+
+def _is_reserved(text: str) -> bool:
+    return keyword.iskeyword(text) or text in _RESERVED
+
+
+def _readable(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", anyascii(text).lower()).strip("_")
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH]
+    return hashlib.sha256(text.encode()).hexdigest()[:_LONG_HASH]

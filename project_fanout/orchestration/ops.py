@@ -42,7 +42,7 @@ from project_fanout.orchestration.intermediates import (
     ManifestEntry,
     remove_intermediates,
 )
-from project_fanout.orchestration.keys import op_name
+from project_fanout.orchestration.keys import MappingKeys, op_name
 from project_fanout.orchestration.options import Declared
 from project_fanout.orchestration.report import log_step, new_outcomes, step_metadata, usage_metadata
 from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
@@ -269,9 +269,9 @@ class FanoutOps:
         """Yield what the trigger yields: a batch of records for each step, then the manifest."""
         settings = self.run_config.read(context.op_config)
         entries: list[ManifestEntry] = []
-        noted_at = -math.inf
+        mapping_keys, noted_at = MappingKeys(), -math.inf
         for batch in self._batches(context, settings, ins):
-            entries.append(ManifestEntry.of(batch))
+            entries.append(ManifestEntry.of(batch, mapping_keys))
             if time.monotonic() > noted_at + _NOTE_EVERY_S:
                 noted_at = time.monotonic()
                 self._note_found(context, entries, found_all=False)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from project_fanout.orchestration.keys import batch_mapping_key, mapping_key
+from project_fanout.orchestration.keys import MappingKeys, mapping_key
 
 HOSTILE = [
     "class",
@@ -73,12 +73,55 @@ def test_a_key_made_of_a_key_is_another_one(text: str) -> None:
 
 
 @given(st.lists(st.lists(any_text, min_size=1, max_size=4).map(tuple), unique=True, min_size=2, max_size=12))
-def test_batches_have_keys_of_their_own_too(batches: list[tuple[str, ...]]) -> None:
-    """Several records that share a step are as distinct, and never mistaken for a single record."""
-    keys = [batch_mapping_key(list(batch)) for batch in batches]
+def test_the_steps_of_a_fan_out_have_keys_of_their_own(batches: list[tuple[str, ...]]) -> None:
+    """Whether a step has one record or several; a record may be named like the mapping key of another."""
+    own = MappingKeys()
+    keys = [own.of(batch) for batch in batches]
+    keys += [own.of([key]) for key in keys]
     for key in keys:
         check(key)
-    assert len({key.lower() for key in keys}) == len(batches)
+    assert len({key.lower() for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("key", ["chelsea", "Photo_0001", "IMG_2034", "_", "a_1a2b3c", "k" * 63, "2024_05"])
+def test_a_record_key_that_dagster_accepts_is_the_mapping_key(key: str) -> None:
+    """As it is, capitals included."""
+    assert MappingKeys().of([key]) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "start"),
+    [
+        ("photo 001.jpg", "photo_001_jpg_"),
+        ("Отчёт за май", "otchet_za_may_"),
+        ("class", "class_"),
+        ("k" * 64, "k" * 56 + "_"),
+        ("📷", "camera_"),
+        ("  ", "key_"),
+    ],
+)
+def test_any_other_keeps_as_much_of_itself_as_fits(key: str, start: str) -> None:
+    """And six digits of a hash."""
+    assert re.fullmatch(re.escape(start) + "[0-9a-f]{6}", MappingKeys().of([key]))
+
+
+def test_of_two_that_look_alike_the_second_is_told_apart() -> None:
+    """Also where a file system does not tell capitals apart, and where the short hash is the same."""
+    own = MappingKeys()
+    assert own.of(["Photo"]) == "Photo"
+    assert re.fullmatch("photo_[0-9a-f]{6}", own.of(["photo"]))
+    first = own.of(["a b"])
+    again = MappingKeys()
+    assert again.of([first]) == first  # a record that is named like that
+    assert re.fullmatch("a_b_[0-9a-f]{12}", again.of(["a b"]))
+
+
+def test_the_keys_of_a_hundred_thousand_long_names_are_distinct() -> None:
+    """Of which no more than the hash differs: six digits of it are the same for hundreds of them."""
+    own = MappingKeys()
+    keys = [own.of([f"{'a long name of a record ' * 4}{number}"]) for number in range(100_000)]
+    assert len(set(keys)) == 100_000
+    assert max(map(len, keys)) == 63
 
 
 def test_the_hostile_ones_together() -> None:
@@ -113,16 +156,16 @@ def test_a_key_can_be_read(text: str, start: str) -> None:
 
 def test_a_batch_says_how_many_it_holds() -> None:
     """The first record, and the number of the others."""
-    assert batch_mapping_key(["alice"]) == "alice"
-    assert batch_mapping_key(["alice", "bob", "carol"]).startswith("alice_and_2_more_")
-    check(batch_mapping_key(["k" * 300, "b"]))
+    own = MappingKeys()
+    assert re.fullmatch("alice_and_2_more_[0-9a-f]{6}", own.of(["alice", "bob", "carol"]))
+    check(own.of(["k" * 300, "b"]))
 
 
 def test_keys_do_not_depend_on_the_process() -> None:
     """A retried step finds its record again under any hash seed."""
     code = (
         "import json, sys; from project_fanout.orchestration.keys import *; t = json.load(sys.stdin);"
-        "print(json.dumps([*map(mapping_key, t), batch_mapping_key(t)]))"
+        "print(json.dumps([*map(mapping_key, t), MappingKeys().of(t)]))"
     )
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -133,4 +176,4 @@ def test_keys_do_not_depend_on_the_process() -> None:
         check=True,
         timeout=120,
     )
-    assert json.loads(run.stdout) == [*map(mapping_key, HOSTILE), batch_mapping_key(HOSTILE)]
+    assert json.loads(run.stdout) == [*map(mapping_key, HOSTILE), MappingKeys().of(HOSTILE)]
