@@ -380,8 +380,8 @@ class FanoutOps:
         if ledger is None:
             return {}
         ledger.flush()
-        usage = usage_of(ledger, scope, context.run_id)
         store, units = context.resources.ledger.value_store(scope), fan_in.total("ended")
+        usage = usage_of(ledger, scope, context.run_id, units)
         return {
             **report_metadata(context, ledger, scope, store, units),
             **({} if usage is None else usage_metadata(usage)),

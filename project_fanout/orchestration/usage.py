@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from project_fanout.engine.ledger import Ledger, LedgerScope
-from project_fanout.engine.ledger.run_counts import Span, run_spans
+from project_fanout.engine.ledger.run_counts import PartOfRun, Span, run_parts, run_spans
 from project_fanout.engine.ledger.runs import noted_runs
 
+# Of more units only sums are read.
+_MOST_SPANS = 20_000
 #: Into so many parts of equal length the time of a run is cut.
 PARTS = 240
 
@@ -63,6 +65,23 @@ class Usage:
         _spread(busy, lanes, starts, ends)
         return cls(workers, busy, failed, float((ended - began).sum()), wall_s, places)
 
+    @classmethod
+    def of_parts(cls, wall_s: float, parts: Sequence[PartOfRun], places: int) -> "Usage":
+        """Return what the *parts* of a run of so many short units come to that each need not be looked at.
+
+        Args:
+            wall_s: from the first unit's start to the last one's end.
+            parts: what ended in each; of one at least.
+            places: how many units could run at once.
+        """
+        workers = tuple(sorted({part.worker for part in parts}, key=_as_number))
+        number = {worker: place for place, worker in enumerate(workers)}
+        busy, failed = np.zeros((len(workers), PARTS)), np.zeros((len(workers), PARTS), dtype="int64")
+        for part in parts:
+            busy[number[part.worker], part.part] += part.seconds / wall_s * PARTS
+            failed[number[part.worker], part.part] += part.failed
+        return cls(workers, busy, failed, sum(part.seconds for part in parts), wall_s, places)
+
     @property
     def efficiency(self) -> float | None:
         """Which share of the places' time was spent in units; None where that cannot be told.
@@ -73,15 +92,24 @@ class Usage:
         return min(share, 1.0) if share < 1.05 else None  # clocks and rounding
 
 
-def usage_of(ledger: Ledger, scope: LedgerScope, run_id: str) -> Usage | None:
+def usage_of(ledger: Ledger, scope: LedgerScope, run_id: str, units: int) -> Usage | None:
     """Return what the workers of a run did for an asset, None if it has run no unit.
+
+    Args:
+        ledger: of the run.
+        scope: lineage, asset and partition.
+        run_id: the run.
+        units: how many have ended.
 
     Raises:
         LedgerError: the ledger cannot be read.
     """
-    spans = ledger.read(lambda connection: run_spans(connection, scope, run_id))
     notes = ledger.read(lambda connection: noted_runs(connection, run_id))
-    return Usage.of(spans, next((note.places for note in notes if note.scope == scope), 0))
+    places = next((note.places for note in notes if note.scope == scope), 0)
+    if units <= _MOST_SPANS:
+        return Usage.of(ledger.read(lambda connection: run_spans(connection, scope, run_id)), places)
+    wall_s, parts = ledger.read(lambda connection: run_parts(connection, scope, run_id, PARTS))
+    return Usage.of_parts(wall_s, parts, places) if parts else None
 
 
 def _as_number(worker: str) -> tuple[int, str]:

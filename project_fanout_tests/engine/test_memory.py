@@ -17,7 +17,7 @@ from project_fanout.engine.runner import StageRun
 from project_fanout.engine.stages import describe_stage
 from project_fanout.engine.tally import Tally
 from project_fanout_tests.engine.ledger.support import SCOPE
-from project_fanout_tests.orchestration.ledger_work import counted, counted_each_time
+from project_fanout_tests.orchestration.ledger_work import counted, counted_each_time, writes_a_file
 
 
 def ran(folder: Path, reuse: Reuse, payloads: str, stage: Any = counted, **params: Any) -> int:
@@ -55,6 +55,25 @@ def test_never_reuses_nothing(tmp_path: Path) -> None:
     (folder := tmp_path / "work").mkdir()
     assert ran(folder, "lineage", "abc") == 3
     assert ran(folder, "never", "abc") == 3
+
+
+@pytest.mark.parametrize("reuse", ["lineage", "always"])
+def test_a_result_is_reused_only_while_what_it_names_is_there(reuse: Reuse, tmp_path: Path) -> None:
+    """A file that the unit has written: gone or changed, the unit is run again, and no other is."""
+    (folder := tmp_path / "work").mkdir()
+    files = tmp_path / "files"
+    files.mkdir()
+
+    def run() -> int:
+        return ran(folder, reuse, "abc", stage=writes_a_file, files=str(files))
+
+    assert run() == 3
+    assert run() == 0
+    (files / "1").unlink()
+    assert run() == 1
+    (files / "2").write_text("changed")
+    assert run() == 1
+    assert run() == 0
 
 
 def test_a_stage_that_is_never_reused_runs_whatever_runs_have_died(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from project_fanout.engine import Record, Unit, never_reused
+from project_fanout.engine import Record, Unit, never_reused, reused_if
 from project_fanout_tests.waiting import wait_until
 
 
@@ -27,3 +27,15 @@ def counted(unit: Unit, *, folder: str, upper: bool = False, size: int = 1, meet
 def counted_each_time(unit: Unit, *, folder: str) -> str:
     """Leave a mark, in each run anew."""
     return counted(unit, folder=folder)
+
+
+def _is_there(written: dict[str, str]) -> bool:
+    return Path(written["path"]).read_text() == written["text"]
+
+
+@reused_if(_is_there)
+def writes_a_file(unit: Unit, *, folder: str, files: str) -> dict[str, str]:
+    """Leave a mark, and write the letter to a file that the result names."""
+    path = Path(files) / unit.key
+    path.write_text(counted(unit, folder=folder))
+    return {"path": str(path), "text": path.read_text()}

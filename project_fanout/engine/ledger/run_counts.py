@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Integer, case, cast, func, select
 
 from project_fanout.engine.ledger.entry import LedgerScope, RunNote
 from project_fanout.engine.ledger.rows import scope_id
@@ -104,6 +104,48 @@ def run_spans(connection: Connection, scope: LedgerScope, run_id: str) -> list[S
     return [
         Span(worker or "", ended_at - last_seconds(seconds, earlier), ended_at, status == "succeeded")
         for worker, ended_at, seconds, status, earlier in connection.execute(query)
+    ]
+
+
+class PartOfRun(NamedTuple):
+    """The units of a worker that ended in a part of a run's time.
+
+    Args:
+        worker: the worker, "" where its pool has none.
+        part: the part's number, from 0.
+        seconds: time of these units in the worker.
+        failed: how many of them ended without success.
+    """
+
+    worker: str
+    part: int
+    seconds: float
+    failed: int
+
+
+def run_parts(
+    connection: Connection, scope: LedgerScope, run_id: str, parts: int
+) -> tuple[float, list[PartOfRun]]:
+    """Return how long a run's units took from the first start to the last end, and what ended in each part of that.
+
+    Of a million units that takes a second, and `run_spans` five.
+    """
+    table = OUTCOMES.c
+    own = (table.scope_id == scope_id(scope), table.run_id == run_id)
+    first, last = connection.execute(
+        select(func.min(table.ended_at - table.seconds), func.max(table.ended_at)).where(*own)
+    ).one()
+    if first is None:
+        return 0.0, []
+    wall_s = max(last - first, 1e-9)
+    part = cast(func.round((table.ended_at - first) / wall_s * (parts - 1)), Integer)
+    failed = func.sum(case((table.status == "succeeded", 0), else_=1))
+    query = (
+        select(table.worker, part, func.sum(table.seconds), failed).where(*own).group_by(table.worker, part)
+    )
+    return wall_s, [
+        PartOfRun(worker or "", number, seconds, int(lost))
+        for worker, number, seconds, lost in connection.execute(query)
     ]
 
 

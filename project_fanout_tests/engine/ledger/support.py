@@ -22,6 +22,7 @@ def make_entry(unit_key: str = "u1", **changes: Any) -> LedgerEntry:
         "run_id": "run-1",
         "code_version": "1",
         "fingerprint": unit_fingerprint("stages:count_words", unit_key, f'"{unit_key}"', "{}"),
+        "input": None,
     }
     outcome: dict[str, Any] = {
         "record_key": "r1",
