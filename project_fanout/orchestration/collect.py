@@ -19,6 +19,7 @@ from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.report import (
     asset_metadata,
     counts_metadata,
+    failures_markdown,
     failures_table,
     failures_text,
     table_metadata,
@@ -146,7 +147,7 @@ def _completeness(fan_in: FanIn) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=COMPLETE_CHECK,
         passed=not failed,
-        description=f"{len(failed)} of {fan_in.units} units ended without success." if failed else None,
+        description=failures_markdown(failed, fan_in.units) if failed else None,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={
             **counts_metadata(*fan_in.counts),

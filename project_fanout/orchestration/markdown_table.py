@@ -1,5 +1,6 @@
 """Markdown tables in an event's metadata."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
@@ -9,6 +10,8 @@ from project_fanout.common import one_line
 
 _LONGEST = 200  # characters of a cell
 _DIGITS = 3
+# What Markdown takes for more than itself within a line. An underscore between letters it does not.
+_MARKUP = re.compile(r"[\\`*\[\]<&|~$]|(?<![^\W_])_|_(?![^\W_])")
 _MANY = 1000  # from there on a number has no decimals
 
 
@@ -49,10 +52,17 @@ def markdown_table(frame: pd.DataFrame, most_rows: int = 20) -> dg.MarkdownMetad
     return dg.MetadataValue.md(f"{table.value}{more}")
 
 
+def as_markdown(text: str) -> str:
+    """Return what Markdown shows as *text*, of one line.
+
+    A name or a server's answer may hold a pipe, which would end a table's cell, or HTML, which the UI would leave out.
+    """
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
 def _cell(value: object, longest: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.{_DIGITS}g}"
-    # A name or a server's answer may hold a pipe or line break, which would end its cell.
-    return one_line(str(value), longest).replace("|", "\\|")
+    return as_markdown(one_line(str(value), longest))

@@ -14,7 +14,7 @@ from project_fanout.common import one_line
 from project_fanout.engine.model import STATUSES, Status, UnitOutcome
 from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.fan_in import FanIn
-from project_fanout.orchestration.markdown_table import markdown_rows
+from project_fanout.orchestration.markdown_table import as_markdown, markdown_rows
 from project_fanout.orchestration.plots import LONGEST_SHOWN, distribution, timeline
 from project_fanout.orchestration.usage import Usage
 
@@ -22,6 +22,8 @@ _NAMED_FAILURES = 20
 # Characters of a key and of an error in a table: more do not fit beside each other on an asset's page that is 1440
 # pixels wide.
 _LONGEST_KEY, _LONGEST_ERROR = 28, 120
+# Causes of failures that the check names.
+_CAUSES = 5
 _SAMPLE_ROWS, _SAMPLE_COLUMNS, _MOST_COLUMNS = 5, 8, 200
 
 
@@ -195,6 +197,19 @@ def _failure_rows(groups: Iterable[Sequence[UnitOutcome]]) -> list[list[object]]
         ]
         for alike in groups
     ]
+
+
+def failures_markdown(failed: Sequence[UnitOutcome], total: int) -> str:
+    """Return in Markdown how many units failed, and of the most frequent causes the first unit and the error."""
+    rows = sorted(_failure_rows(_alike(failed, _without_details)), key=lambda row: -int(str(row[0])))
+    lines = [f"{len(failed)} of {total} units ended without success:", ""]
+    for count, record, unit, error in rows[:_CAUSES]:
+        lines.append(
+            f"- {count} × {as_markdown(str(error))}: record {as_markdown(str(record))}, unit {as_markdown(str(unit))}"
+        )
+    if len(rows) > _CAUSES:
+        lines.append(f"- and {len(rows) - _CAUSES} more causes")
+    return "\n".join(lines)
 
 
 def _first_of(keys: Iterable[str], longest: int) -> str:

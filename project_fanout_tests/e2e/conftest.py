@@ -33,10 +33,16 @@ ORDER = (
     "test_a_schedule_is_off_until_it_is_switched_on",
     "test_photographs_are_rendered_by_clicking",
     "test_the_launchpad_explains_every_setting",
+    "test_progress_is_said_while_a_run_goes_on",
+    "test_the_bars_of_twenty_records_show_twenty_names",
+    "test_a_failed_run_says_why_where_one_looks",
+    "test_the_plots_are_pictures_in_light_and_dark",
+    "test_the_report_opens_from_its_link",
     "test_a_killed_run_is_retried_by_the_daemon",
     "test_a_worker_of_a_run_from_the_command_line_has_no_dagster",
     "test_a_worker_of_a_run_under_dagster_dev_has_no_dagster",
     "test_a_tick_of_the_schedule_makes_a_run",
+    "test_a_new_photograph_makes_a_run",
     "test_a_run_is_terminated_and_resumed_by_clicking",
 )
 
@@ -101,6 +107,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterDev]:
     yield server
     left = server.stop()
     assert not left, f"processes outlived dagster dev: {left}"
+
+
+@pytest.fixture(scope="package")
+def albums_run(server: DagsterDev) -> str:
+    """The id of a run of albums_job, of which three units fail; it has just been launched."""
+    params = {"bad": "3/7 11/2 11/3"}
+    return server.launch("albums_job", {"ops": {"albums": {"config": {"params": params}}}})
 
 
 @pytest.fixture

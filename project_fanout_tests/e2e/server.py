@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from project_fanout.images.sensor import FOLDER_VARIABLE
 from project_fanout_tests.orchestration.fault_work import FOLDER, half_done, journal
 from project_fanout_tests.processes import environment
 
@@ -57,6 +58,7 @@ class DagsterDev:
 
     Attributes:
         squares: the folder that runs of squares_job work in.
+        photographs: the folder that the sensor looks at, empty at first.
         workers_run: the id of a run of workers_job.
         schedule_is_on: whether a test has switched on the schedule.
     """
@@ -69,6 +71,8 @@ class DagsterDev:
         self.home = folder / "dagster_home"
         self.home.mkdir()
         (self.home / "dagster.yaml").write_text(settings)
+        self.photographs = folder / "photographs"
+        self.photographs.mkdir()
         self.squares = folder / "squares"
         self.squares.mkdir()
         self.log = folder / "dagster_dev.log"
@@ -94,6 +98,7 @@ class DagsterDev:
                     **environment(self.home),
                     MARK: self.mark.partition("=")[2],
                     FOLDER: str(self.squares),
+                    FOLDER_VARIABLE: str(self.photographs),
                 },
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 from project_fanout.engine import FanoutPolicy
 from project_fanout.engine.annotations import accepted_words, description_of
 from project_fanout.engine.settings import declared_settings
+from project_fanout.images.catalog import shipped_photos
 from project_fanout_tests.e2e.server import ENDED, DagsterDev, wait_for
 from project_fanout_tests.orchestration.fault_work import CHILDREN, RECORDS, UNITS, journal
 from project_fanout_tests.processes import ROOT
@@ -173,6 +175,9 @@ def test_a_tick_of_the_schedule_makes_a_run(server: DagsterDev, page: Page, scre
     if not server.schedule_is_on:  # this test is run alone
         switch.click()
     expect(switch.locator("input")).to_be_checked()
+    # Of the two ticks that it takes one comes meanwhile.
+    shutil.copy(shipped_photos() / "chelsea.png", server.photographs)
+    switch_on_the_sensor(server, page)
 
     page.goto("about:blank")  # nothing is to be drawn meanwhile
     # A tick is due within a minute, and the daemon looks for one every few seconds.
@@ -191,3 +196,32 @@ def test_a_tick_of_the_schedule_makes_a_run(server: DagsterDev, page: Page, scre
     page.goto(f"{server.url}/runs")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
     page.screenshot(path=screenshots / "runs.png")
+
+
+def switch_on_the_sensor(server: DagsterDev, page: Page) -> None:
+    """Open the page of the sensor on photographs, and see that it is on."""
+    page.goto(f"{server.url}/locations/{LOCATION}/sensors/new_photographs")
+    switch = page.locator("label[class*=Switch]").last
+    if not switch.locator("input").is_checked():
+        switch.click()
+    expect(switch.locator("input")).to_be_checked()
+
+
+def test_a_new_photograph_makes_a_run(server: DagsterDev, page: Page, screenshots: Path) -> None:
+    """Once the sensor is on, a file that is found the same at two ticks is rendered; others are not looked for."""
+    shutil.copy(shipped_photos() / "chelsea.png", server.photographs)
+    switch_on_the_sensor(server, page)
+    page.goto("about:blank")  # nothing is to be drawn meanwhile
+    tag = {"key": "dagster/sensor_name", "value": "new_photographs"}
+    run = wait_for(
+        lambda: next((run for run in server.runs() if tag in run["tags"]), None), "a tick launches a run", 150
+    )
+    page.goto(f"{server.url}/locations/{LOCATION}/sensors/new_photographs")
+    switch = page.locator("label[class*=Switch]").last
+    switch.click()
+    expect(switch.locator("input")).not_to_be_checked()
+    page.screenshot(path=screenshots / "sensor.png")
+    server.succeeded(run["runId"])
+    with duckdb.connect(str(server.folder / "output/warehouse.duckdb"), read_only=True) as tables:
+        files = tables.execute("select distinct record_key from public.web_renditions").fetchall()
+    assert files == [("chelsea.png",)]

@@ -1,6 +1,7 @@
 """The table and the metadata say what became of every unit, and nothing else."""
 
 import json
+import re
 
 import dagster as dg
 import pandas as pd
@@ -301,6 +302,18 @@ def test_many_failures_that_differ_in_details_share_a_row() -> None:
     ((units, _, unit, error),) = cells_of(failures_table(many))
     assert (units, unit) == ("300", "u0 and 299 more")
     assert error.startswith("ValueError: page '0' cannot be read: HTTP 429")
+
+
+@pytest.mark.parametrize(
+    "message", ["<html>503</html>", "__init__() *a* `b` [c](d) <!-- e -->", "C:\\new a|b &amp; ~f~"]
+)
+def test_an_error_is_shown_as_it_is(message: str) -> None:
+    """Not as the Markdown or HTML that it may look like, of which the UI would leave parts out."""
+    text = failures_table([bad(message=message)]).value or ""
+    cell = text.splitlines()[2]
+    shown = re.sub(r"\\([\\`*\[\]<&|~$_])", r"\1", cell)
+    assert f"ValueError: {message} (failed" in shown
+    assert not re.search(r"(?<!\\)[`*<\[]", cell)
 
 
 def test_a_table_of_failures_is_as_long_as_the_web_ui_shows_at_once() -> None:
