@@ -1,5 +1,7 @@
 """`fanout status`: how far a run is, from its ledger alone."""
 
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -18,6 +20,7 @@ from project_fanout.engine.model import STATUSES
 _EVERY_S, _RESTS = 1.0, 4
 # Where no terminal shows a bar.
 _LINE_EVERY_S = 5.0
+_BAR = 24  # characters
 
 
 @click.command(cls=LedgerVerb, context_settings=CONTEXT)
@@ -127,16 +130,16 @@ def _fields(status: RunStatus) -> dict[str, Any]:
 
 def _watch(ledger: Ledger, run: str) -> list[RunStatus]:
     """Show how far the run is until it has ended, and return how it has."""
-    from rich.console import Console  # noqa: PLC0415  # 0.1 s, and most verbs need no terminal
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         return _watch_by_lines(ledger, run)
-    from rich.live import Live  # noqa: PLC0415  # likewise
-
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
-        for found in _looks(ledger, run, _EVERY_S):
-            live.update(_bars(found))
+    drawn = 0
+    for found in _looks(ledger, run, _EVERY_S):
+        # Over the lines that are there: up to the first of them, and away with the rest of the screen.
+        click.echo((f"\x1b[{drawn}F" if drawn else "") + "\x1b[J", nl=False, err=True)
+        width = shutil.get_terminal_size().columns - 1
+        for each in found:
+            click.echo(f"{_bar(each)} {line(each)}"[:width], err=True)
+        drawn = len(found)
     return found
 
 
@@ -158,15 +161,9 @@ def _looks(ledger: Ledger, run: str, every_s: float) -> Iterator[list[RunStatus]
         time.sleep(max(every_s, _RESTS * (time.monotonic() - begun)))
 
 
-def _bars(found: list[RunStatus]) -> Any:
-    from rich.progress_bar import ProgressBar  # noqa: PLC0415  # see above
-    from rich.table import Table  # noqa: PLC0415  # see above
-    from rich.text import Text  # noqa: PLC0415  # see above
-
-    table = Table.grid(padding=(0, 1))
-    for each in found:
-        scope = each.note.scope
-        title = " ".join(filter(None, (scope.asset, scope.partition)))
-        bar = ProgressBar(total=each.total or None, completed=each.done, width=30, pulse=each.total is None)
-        table.add_row(Text(cell(title)), bar, Text(line(each)))
-    return table
+def _bar(status: RunStatus) -> str:
+    """Return a bar as long as the share that is done; empty where nobody knows of how much."""
+    scope = status.note.scope
+    title = cell(" ".join(filter(None, (scope.asset, scope.partition))))
+    filled = round(_BAR * status.done / status.total) if status.total else 0
+    return f"{title} {'█' * filled}{'░' * (_BAR - filled)}"

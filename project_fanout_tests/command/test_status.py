@@ -124,6 +124,23 @@ def test_which_run_is_meant_has_to_be_clear(home: Path) -> None:
         assert f"knows no run whose id begins with {unknown!r}" in command("status", unknown).stderr
 
 
+@pytest.mark.slow
+def test_a_terminal_shows_a_bar(home: Path) -> None:
+    """As long as the share that is done, with the line beside it, no wider than the terminal."""
+    make(home)
+    code = (
+        "import pty, sys; pty.spawn([sys.executable, '-c', "
+        "'from project_fanout.command.main import fanout; fanout()', 'status', '--watch'])"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment(home, COLUMNS="60"), capture_output=True, text=True,
+        timeout=60, check=True, stdin=subprocess.DEVNULL,
+    ).stdout  # fmt: skip
+    (bar,) = re.findall(r"books █+ .*", shown)
+    assert bar.startswith(f"books {'█' * 24} 12 of 12 units done")
+    assert len(bar.rstrip()) <= 60
+
+
 WORK = """
 import time
 from project_fanout.engine import Record, Unit
