@@ -45,7 +45,7 @@ defs = dg.Definitions([daily], jobs=jobs, executor=fanout_executor)
 
 def test_a_run_is_resumed_in_python(tmp_path: Path) -> None:
     """The script of the page re-executes the failed run whose id it is given, from failure."""
-    assert written(PAGE, tmp_path) == ["resume.py"]
+    assert written(PAGE, tmp_path) == ["resume.py", "rendering.py"]
     home = tmp_path / ".dagster_home"
     home.mkdir()
     photographs = tmp_path / "photographs"

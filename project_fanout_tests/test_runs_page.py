@@ -49,6 +49,13 @@ def test_its_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     run = make(tmp_path, bad="page 1")
     keys = {"1f0c": run, "rocket.jpg": "Book 1", "webp-640": "page 1"}
     lines = [line for block in blocks(PAGE, "bash") for line in block.splitlines() if "/fanout " in line]
+    plans = [line for line in lines if " plan " in line]
+    assert len(plans) == 2
+    (tmp_path / "run_config.yaml").write_text("ops: {web_renditions: {config: {policy: {reuse: always}}}}")
+    lines = [line for line in lines if line not in plans]
+    for line in plans:
+        result = CliRunner().invoke(fanout, shlex.split(line)[1:], catch_exceptions=False)
+        assert "The upstream asset image_catalog has no value that can be loaded" in result.stderr
     assert {shlex.split(line)[1] for line in lines} == {"status", "report", "explain", "retry"}
     for line in lines:
         arguments = [keys.get(word, word) for word in shlex.split(line, comments=True)[1:]]

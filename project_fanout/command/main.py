@@ -9,6 +9,7 @@ import click
 #: 0.4 s).
 _VERBS = {
     "status": ("project_fanout.command.status", "Say how far a run is."),
+    "plan": ("project_fanout.command.plan", "Say what a run would do; run no unit."),
     "report": ("project_fanout.command.report", "Write what a run did as one HTML page."),
     "explain": ("project_fanout.command.explain", "Say why a unit waited, ran, or was not run."),
     "retry": ("project_fanout.command.retry", "Try chosen units of a run again."),

@@ -43,10 +43,10 @@ class ForkOps(FanoutOps):
     run_config: ForkRunConfig
 
     def find_records(
-        self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
+        self, settings: RunSettings, ins: Mapping[str, Any], partition_key: str | None
     ) -> Iterable[Record]:
         """Call the tasks function and read what it returned, as a whole."""
-        request: Any = super().find_records(context, settings, ins)
+        request: Any = super().find_records(settings, ins, partition_key)
         if not isinstance(request, Mapping):
             raise InvalidForkError(
                 f"{function_behind(self.records).__name__} returned {request!r}, a {type(request).__name__}: return "

@@ -89,9 +89,9 @@ class RequestOps(FanoutOps):
 
     def find_records(
         self,
-        context: dg.OpExecutionContext,  # noqa: ARG002  # what others need of a step
         settings: RunSettings,
         ins: Mapping[str, Any],  # noqa: ARG002  # a request has no upstream assets
+        partition_key: str | None,  # noqa: ARG002  # what others need
     ) -> Iterable[Record]:
         """Return the tasks of the request."""
         return self.run_config.records(settings)

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 from dagster import AssetsDefinition
@@ -192,7 +193,19 @@ def define_asset(
             resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
             **{**described, **declared.asset},
         )(ops.compose())
-        return FanoutAssetsDefinition(**decorated.get_attributes_dict())
+        defined = FanoutAssetsDefinition(**decorated.get_attributes_dict())
+    _OPS[defined.node_def] = ops
+    return defined
+
+
+# The ops of each fan-out, by the graph that has been made of them: of an asset Dagster makes copies, with another key
+# or group, but not of its graph.
+_OPS: "WeakKeyDictionary[object, FanoutOps]" = WeakKeyDictionary()
+
+
+def ops_of(asset: AssetsDefinition) -> FanoutOps | None:
+    """Return the ops of a fan-out asset, None for any other asset."""
+    return _OPS.get(asset.node_def) if asset.is_executable else None
 
 
 def upstream_of(records: Callable[..., Any], declared: Declared) -> dict[str, Upstream]:

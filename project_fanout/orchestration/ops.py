@@ -127,6 +127,11 @@ class FanoutOps:
         return self.run_config.name
 
     @property
+    def code_version(self) -> str:
+        """The asset's code version, "" without one."""
+        return self.declared.asset.get("code_version") or ""
+
+    @property
     def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
         """The resources that the ops bring along."""
         given = {key: each.get_resource_definition() for key, each in self.declared.resources.items()}
@@ -143,9 +148,8 @@ class FanoutOps:
 
     @property
     def _steps(self) -> StageSteps:
-        code_version = self.declared.asset.get("code_version")
         return StageSteps(
-            self.key, self.run_config, self.stages, code_version, tuple(self.declared.resources)
+            self.key, self.run_config, self.stages, self.code_version, tuple(self.declared.resources)
         )
 
     @property
@@ -200,13 +204,13 @@ class FanoutOps:
         return names
 
     def find_records(
-        self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
+        self, settings: RunSettings, ins: Mapping[str, Any], partition_key: str | None
     ) -> Iterable[Record]:
         """Call the records function with upstream assets, params, and the partition if it asks for it."""
         # A copy, because all steps of this process share the settings, and the function may change a list of its.
         given = {**copy.deepcopy(dict(settings.params)), **ins}
         if PARTITION_KEY in inspect.signature(self.records).parameters:
-            given[PARTITION_KEY] = context.partition_key
+            given[PARTITION_KEY] = partition_key
         arguments = _arguments(self.records, given)
         found: Iterable[Record] = self.records(*arguments.args, **arguments.kwargs)
         return found
@@ -230,7 +234,8 @@ class FanoutOps:
     ) -> Iterator[Batch]:
         """Yield the records in the batches that share a step, while they are found."""
         store = context.resources.ledger.value_store(self._steps.scope(context))
-        found = checked_records(self.find_records(context, settings, ins), settings.policy)
+        partition_key = context.partition_key if context.has_partition_key else None
+        found = checked_records(self.find_records(settings, ins, partition_key), settings.policy)
         records = (RecordState.of(record, store) for record in found)
         del found  # a generator that is not read to its end is closed with what reads it
         tally, per_step = context.resources.unit_pool.tally(self.name), settings.policy.records_per_step

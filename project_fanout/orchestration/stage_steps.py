@@ -43,14 +43,14 @@ class StageSteps:
         key: the asset's key.
         run_config: what the asset accepts as run config; the op config of each step is read by it.
         stages: the asset's stages; none where every record carries a plan.
-        code_version: the asset's code version, None for none.
+        code_version: the asset's code version, "" for none.
         resources: keys of the resources whose values fill parameters of stages.
     """
 
     key: dg.AssetKey
     run_config: RunConfig
     stages: tuple[Stage, ...]
-    code_version: str | None
+    code_version: str
     resources: tuple[str, ...]
 
     def advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[RecordState]) -> Batch:
@@ -159,7 +159,7 @@ class StageSteps:
                 ledger=resource.ledger,
                 scope=scope,
                 run_id=context.run_id,
-                code_version=self.code_version or "",
+                code_version=self.code_version,
                 reuse=policy.reuse,
                 retried=self._retried(context, resource.ledger, scope),
                 input_chars=resource.input_chars,

@@ -49,6 +49,9 @@ books = build_fanout_asset(
 halves = build_fanout_asset("halves", records=read_pages, stages=[split, read_page])
 
 
+defs = dg.Definitions(assets=[books, halves])
+
+
 def books_job() -> dg.JobDefinition:
     """Return the job of both assets, with units that run in the step."""
     resources = {"unit_pool": UnitPoolResource(kind="inline"), "ledger": LedgerResource()}

@@ -1,7 +1,9 @@
 """The durable store of unit outcomes; what makes a killed run cheap to resume."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +70,7 @@ class Ledger(Closing):
     max_waiting: int = 10_000
     _database: LedgerDatabase = field(init=False)
     _writer: BatchWriter[LedgerEntry | InWork | RunNews] = field(init=False)
+    _news: deque[RunNews] = field(default_factory=deque, init=False)
     # Units that have begun and are not noted yet: when, and which.
     _begun: dict[tuple[LedgerScope, int, str, str], tuple[float, InWork]] = field(
         default_factory=dict, init=False
@@ -125,12 +128,12 @@ class Ledger(Closing):
             self._writer.nudge()
 
     def note_run(self, news: RunNews) -> None:
-        """Note what has changed with a run; returns at once, and a thread writes it.
+        """Note what has changed with a run; returns at once, and a thread writes it within some tenths of a second.
 
-        Raises:
-            LedgerError: an earlier outcome could not be written, or the ledger is closed.
+        It goes with the next outcomes: a commit of its own would hold these up.
         """
-        self._writer.put(news)
+        self._news.append(news)
+        self._writer.nudge()
 
     def note_reuse(self, scope: LedgerScope, stage_index: int, reused: Sequence[Taken]) -> None:
         """Note which results *scope* takes from other lineages in a stage.
@@ -169,6 +172,8 @@ class Ledger(Closing):
         Raises:
             LedgerError: it could not be written. It is kept, so that another flush can write it.
         """
+        for each in self._taken_news():
+            self._writer.put(each)
         self._writer.flush()
 
     def close(self) -> None:
@@ -180,6 +185,8 @@ class Ledger(Closing):
             LedgerError: what was put before could not be written.
         """
         try:
+            for each in self._taken_news():
+                self._writer.put(each)
             self._writer.close()
             if left := sorted(self._in_work):
                 self._database.write(lambda connection: forget(connection, left))
@@ -418,7 +425,7 @@ class Ledger(Closing):
         )
 
     def _write(self, batch: Sequence[LedgerEntry | InWork | RunNews]) -> None:
-        runs = [each for each in batch if isinstance(each, RunNews)]
+        runs = [*(each for each in batch if isinstance(each, RunNews)), *(news := self._taken_news())]
         outcomes = [each for each in batch if isinstance(each, LedgerEntry)]
         begun_here = [each for each in batch if isinstance(each, InWork)] + self._long_begun()
         over = {unit_id(each) for each in outcomes} if begun_here or self._in_work or self._left else set()
@@ -435,9 +442,21 @@ class Ledger(Closing):
             note(connection, begun, ended)
             note_runs(connection, runs)
 
-        if outcomes or begun or runs:
-            self._database.write(write)
+        try:
+            if outcomes or begun or runs:
+                self._database.write(write)
+        except LedgerError:
+            self._news.extendleft(reversed(news))
+            raise
         self._in_work = (self._in_work - ended) | begun.keys()
+
+    def _taken_news(self) -> list[RunNews]:
+        """Return, once, what is to be noted of runs."""
+        taken = []
+        with suppress(IndexError):
+            while True:
+                taken.append(self._news.popleft())
+        return taken
 
     def _long_begun(self) -> list[InWork]:
         """Return, once, the units that have been in work for longer than most are."""
