@@ -23,7 +23,7 @@ INPUTS := setup.cfg pyproject.toml .ci/constraints.txt .ci/venv
 override export DAGSTER_HOME := $(CURDIR)/.dagster_home
 LOG := output/demo.log
 
-.PHONY: help demo dev test quick nightly outages base lint format tables bench peers clean home
+.PHONY: help demo dev test quick nightly outages base lint format tables bench peers screenshots clean home
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,11 @@ bench: $(STAMP) ## run the benchmarks and print their tables
 
 peers: $(STAMP) ## run Dagster's own tests with fanout_executor in the place of its executors; PYTEST="-k name" runs some
 	@folder=$$(.ci/dagster-tests) && $(BIN)/python -m project_fanout_tests.peers "$$folder" $(PYTEST)
+
+screenshots: $(STAMP) ## take README's pictures anew, of the real web UI in Chromium
+	@PROJECT_FANOUT_SCREENSHOTS=output/screenshots $(BIN)/python -m pytest -q project_fanout_tests/e2e/test_run_in_ui.py
+	@mkdir -p docs/pictures
+	@for each in progress plots_light report; do cp output/screenshots/$$each.png docs/pictures/; done
 
 clean: ## remove .venv, caches, and everything that demo and dev have made
 	@rm -rf .venv .venv-pandas* .venv-install.log .debian-packages.log .peers output .dagster_home .tmp_dagster_home_* \

@@ -71,6 +71,7 @@ def test_the_plots_are_pictures_in_light_and_dark(
     server: DagsterDev, page: Page, failed_run: str, screenshots: Path
 ) -> None:
     """Timeline and distribution are shown on the asset's page where they stand, with no click."""
+    page.set_viewport_size({"width": 1440, "height": 2000})  # the page scrolls within itself
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of its literals
         page.goto(f"{server.url}/assets/albums")
@@ -88,6 +89,7 @@ def test_the_report_opens_from_its_link(
     page.goto(f"{server.url}/assets/albums")
     page.get_by_role("link", name="Open the report").click()
     expect(page.get_by_role("heading", name="albums")).to_be_visible()
+    page.screenshot(path=screenshots / "report.png")
     grid = page.get_by_role("grid")
     expect(grid).to_have_attribute("aria-rowcount", str(TOTAL + 1))  # the header is a row
     page.get_by_role("columnheader", name="Seconds").click()
@@ -98,4 +100,4 @@ def test_the_report_opens_from_its_link(
     unit = page.get_by_role("dialog")
     for text in (ERROR, '"damaged":true', "develop: the film is torn"):
         expect(unit).to_contain_text(text)
-    page.screenshot(path=screenshots / "report.png")
+    page.screenshot(path=screenshots / "report_of_a_unit.png")
