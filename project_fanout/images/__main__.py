@@ -36,6 +36,8 @@ def summary(database: Path) -> str:
         f"({row['saved_ratio']:.0%}) at full width as {row['format']}"
         for row in saving_by_format(report).to_dict("records")
     )
+    if len(report):
+        lines.append("             (the widest rendition of each photograph against its original file)")
     folder = page_folder(renditions)
     if folder is not None:
         lines += [f"files        {folder}", f"page         {folder / PAGE_NAME}"]

@@ -9,6 +9,7 @@ from pydantic import Field
 from project_fanout.common import replace_file
 from project_fanout.images import tables
 from project_fanout.images.catalog import find_pictures
+from project_fanout.images.contact_sheet import contact_sheet
 from project_fanout.images.page import PAGE_NAME, page_folder, page_html
 from project_fanout.images.photographs import read_photographs
 from project_fanout.images.pictures import DEFAULT_MAX_PIXELS, HIGHEST_MAX_PIXELS
@@ -101,11 +102,19 @@ def image_catalog(
     )
 
 
+def renditions_with_sheet(frame: pd.DataFrame) -> dg.MaterializeResult[pd.DataFrame]:
+    """Return the table of the renditions, with a contact sheet among the metadata."""
+    table = tables.renditions_table(frame)
+    return dg.MaterializeResult(
+        value=table, metadata={"contact_sheet": dg.MetadataValue.md(contact_sheet(table))}
+    )
+
+
 web_renditions = build_fanout_asset(
     "web_renditions",
     records=read_photographs,
     stages=[render],
-    aggregate=tables.renditions_table,
+    aggregate=renditions_with_sheet,
     ins={"image_catalog": dg.AssetIn()},
     group_name=GROUP,
     kinds={"python", "duckdb"},
@@ -120,7 +129,7 @@ thumbnails = build_fanout_asset(
     "thumbnails",
     records=read_photographs,
     stages=[render],
-    aggregate=tables.renditions_table,
+    aggregate=renditions_with_sheet,
     params={"widths": [96, 192], "formats": ["webp"], "output_dir": "output/thumbnails"},
     ins={"image_catalog": dg.AssetIn()},
     group_name=GROUP,

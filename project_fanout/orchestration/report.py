@@ -16,6 +16,7 @@ from project_fanout.engine.record_state import RecordState
 from project_fanout.orchestration.fan_in import FanIn
 from project_fanout.orchestration.markdown_table import as_markdown, markdown_rows
 from project_fanout.orchestration.plots import LONGEST_SHOWN, distribution, timeline
+from project_fanout.orchestration.table import COLUMNS
 from project_fanout.orchestration.usage import Usage
 
 _NAMED_FAILURES = 20
@@ -284,8 +285,12 @@ def table_metadata(value: Any) -> dict[str, Any]:
         dg.TableColumn(str(name), str(kind))
         for name, kind in zip(value.columns, value.dtypes[:_MOST_COLUMNS], strict=False)
     ]
-    names = [column.name for column in columns[:_SAMPLE_COLUMNS]]
-    rows = value.iloc[:_SAMPLE_ROWS, :_SAMPLE_COLUMNS].itertuples(index=False, name=None)
+    # What became of the units is told above: the sample is of what they returned.
+    chosen = [place for place, column in enumerate(columns) if column.name not in COLUMNS[2:]][
+        :_SAMPLE_COLUMNS
+    ]
+    names = [columns[place].name for place in chosen]
+    rows = value.iloc[:_SAMPLE_ROWS, chosen].itertuples(index=False, name=None)
     found: dict[str, Any] = {"dagster/row_count": len(value)}
     if columns:
         found["dagster/column_schema"] = dg.TableSchema(columns)

@@ -146,6 +146,19 @@ def test_metadata_lead_to_the_page_and_show_the_saving(shipped):
     assert "astronaut.png" in metadata["bytes_by_photograph"].value
 
 
+def test_the_asset_shows_the_photographs_and_no_path_of_the_machine(shipped):
+    """The fan-out's metadata have a contact sheet; all of them are small, and say nothing of folders."""
+    folder, result = shipped
+    (event,) = [
+        e for e in result.get_asset_materialization_events() if e.asset_key.path == ["web_renditions"]
+    ]
+    metadata = event.materialization.metadata
+    assert metadata["contact_sheet"].value.count("![](data:image/jpeg;base64,") == 5
+    texts = [str(value.value) for value in metadata.values()]
+    assert sum(map(len, texts)) < 200_000
+    assert not [text for text in texts if str(folder / "renditions") in text]
+
+
 def summarised(database):
     """Call the command on *database*."""
     return CliRunner().invoke(command.main, ["--database", str(database)], catch_exceptions=False)
@@ -159,6 +172,7 @@ def test_the_summary_says_what_there_is_and_where(shipped):
     assert "photographs  5\n" in done.stdout
     assert "renditions   81, " in done.stdout
     assert done.stdout.count("saved        ") == 3
+    assert "the widest rendition of each photograph against its original file" in done.stdout
     for path in (folder / "renditions", folder / "renditions" / "index.html", folder / "warehouse.duckdb"):
         assert str(path) in done.stdout
 

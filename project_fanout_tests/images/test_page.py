@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 
 from project_fanout.images.catalog import find_pictures
-from project_fanout.images.page import page_folder, page_html, readable_size
+from project_fanout.images.page import page_folder, page_html, readable_saving, readable_size
 from project_fanout.images.photographs import read_photographs
 from project_fanout.images.renditions import render
 from project_fanout.images.tables import catalog_table, renditions_table
@@ -80,6 +80,42 @@ def test_every_photograph_is_shown_in_every_format_and_width(tmp_path):
             assert (str(picture.width), str(picture.height)) == (attributes["width"], attributes["height"])
         assert attributes["loading"] == "lazy"
     assert [attributes["alt"] for attributes in page.all("img")] == ["sea, & sun #1", "tower"]
+
+
+def test_every_rendition_has_a_link_with_its_size(tmp_path):
+    """Each format in each width can be opened by itself, and says what it weighs."""
+    (tmp_path / "source").mkdir()
+    quadrants().save(tmp_path / "source" / "photo.png")
+    catalog, renditions, folder = page_of(tmp_path / "source", tmp_path / "out", widths=(20, 40, 60))
+    page = Tags(page_html(catalog, renditions, folder))
+    linked = {str(folder / unquote(each["href"])): each.get("aria-label") for each in page.all("a")}
+    names = {"avif": "AVIF", "webp": "WebP", "jpeg": "JPEG"}
+    assert linked == {
+        row["path"]: f"{names[row['format']]}, {row['width']} pixels wide, {readable_size(row['bytes'])}"
+        for row in renditions.to_dict("records")
+    }
+
+
+def test_the_saving_is_said_by_photograph_and_in_total_and_what_is_compared(tmp_path):
+    """The widest rendition against the original, for each photograph and format, and for all together."""
+    source = tmp_path / "source"
+    source.mkdir()
+    Image.effect_noise((200, 100), 60).save(source / "large.png")
+    quadrants().save(source / "small.png")
+    catalog, renditions, folder = page_of(source, tmp_path / "out", formats=["webp"], widths=(20, 60))
+    originals = dict(zip(catalog["file"], catalog["bytes"], strict=True))
+    widest = {row["record_key"]: row["bytes"] for row in renditions.to_dict("records") if row["width"] == 60}
+    page = Tags(page_html(catalog, renditions, folder))
+    total = 1 - sum(widest.values()) / sum(originals.values())
+    for ratio in (total, *(1 - widest[file] / originals[file] for file in originals)):
+        assert readable_saving(ratio) in page.text
+    assert "compares the original files with the widest rendition of each photograph" in page.text
+
+
+def test_a_saving_is_written_as_people_read_it():
+    """In whole per cent, more where a rendition is larger than the original, and never all of it."""
+    savings = [readable_saving(ratio) for ratio in (0.914, 0.0, -0.12, 0.996)]
+    assert savings == ["91% less", "0% less", "12% more", "99.6% less"]
 
 
 def test_links_are_relative_so_that_the_folder_can_be_moved(tmp_path):
