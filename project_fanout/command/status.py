@@ -15,6 +15,7 @@ from project_fanout.command.run_status import RunStatus, found_run, run_statuses
 from project_fanout.common import duration_text
 from project_fanout.engine.ledger import Ledger
 from project_fanout.engine.model import STATUSES
+from project_fanout.engine.progress import progress_line
 
 # To count a million outcomes takes a second: a watch is to take a fifth of the database's time at most.
 _EVERY_S, _RESTS = 1.0, 4
@@ -51,26 +52,16 @@ def status(run: str, url: str | None, as_json: bool, watch: bool) -> None:
 
 def line(status: RunStatus) -> str:
     """Return in one line how far a run is."""
-    known = sum(stage.found or stage.done + stage.running for stage in status.stages)
-    share = f" ({status.done / status.total:.0%})" if status.total else ""
-    of = f"{status.total:,}" if status.total is not None else f"{known:,}"
-    words = [f"{status.done:,} of {of} units done{share}" + ("" if status.total is not None else " so far")]
-    reused = sum(stage.reused for stage in status.stages)
-    if reused:
-        words.append(f"{reused:,} of them reused")
-    running = sum(stage.running for stage in status.stages)
-    failed = sum(stage.done - stage.ended["succeeded"] for stage in status.stages)
-    words += [
-        f"{failed:,} failed",
-        f"{running:,} running",
-        f"{max(0, known - status.done - running):,} waiting",
-    ]
-    text = ", ".join(words)
-    if status.rate > 0:
-        text += f"; {status.rate:.3g} a second"
-    if (left := status.seconds_left) is not None:
-        text += f", {duration_text(left)} left"
-    return f"{text}."
+    so_far = sum(stage.found or stage.done + stage.running for stage in status.stages)
+    return progress_line(
+        done=status.done,
+        known=so_far if status.total is None else status.total,
+        is_all=status.total is not None,
+        reused=sum(stage.reused for stage in status.stages),
+        failed=sum(stage.done - stage.ended["succeeded"] for stage in status.stages),
+        running=sum(stage.running for stage in status.stages),
+        rate=status.rate,
+    )
 
 
 def _print(status: RunStatus) -> None:

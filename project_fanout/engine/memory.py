@@ -73,11 +73,8 @@ class LedgerMemory:
             # A stage that another followed then, and none follows now, has to say so as if it ran.
             if entry is None or (run.is_last and entry.outcome.fanout is not None):
                 continue
-            outcome = entry.outcome
-            is_same = entry.fingerprint == task.fingerprint and all(
-                value.is_there for value in outcome.stored
-            )
-            if is_same and (not outcome.succeeded or run.stage.may_reuse(lambda: outcome.result)):  # noqa: B023  # called at once
+            is_there = all(value.is_there for value in entry.outcome.stored)
+            if entry.fingerprint == task.fingerprint and is_there and run.stage.may_reuse(entry.outcome):
                 if entry.scope.lineage != self.scope.lineage:
                     taken[task.record_key, entry.scope.lineage, entry.run_id] += 1
                 # The same unit may have been another record's then.

@@ -130,24 +130,44 @@ class Progress:
         running = min(in_pool, max((step.places for step in self._open), default=0))
         reused = sum(step.reused for step in steps)
         rate = self._rate(now, ended - reused)
-        is_all = self._total is not None
-        words = [
-            f"{ended:,} of {known:,} units done"
-            + (f" ({ended / known:.0%})" if is_all and known else " so far")
-        ]
-        if reused:
-            words.append(f"{reused:,} of them reused")
-        words.append(f"{sum(step.failed for step in steps):,} failed")
-        words.append(f"{running:,} running")
-        words.append(f"{known - ended - running:,} waiting")
-        text = ", ".join(words)
-        if rate > 0:
-            text += f"; {rate:.3g} a second"
-            if is_all:
-                text += f", {duration_text((known - ended) / rate)} left"
-        return f"{text}."
+        return progress_line(
+            done=ended,
+            known=known,
+            is_all=self._total is not None,
+            reused=reused,
+            failed=sum(step.failed for step in steps),
+            running=running,
+            rate=rate,
+        )
 
     def _rate(self, now: float, worked: int) -> float:
         since, before = self._samples[0]
         self._samples.append((now, worked))
         return (worked - before) / (now - since) if now > since else 0.0
+
+
+def progress_line(
+    *, done: int, known: int, is_all: bool, reused: int, failed: int, running: int, rate: float
+) -> str:
+    """Return in one line how far a fan-out is.
+
+    Args:
+        done: units that have ended.
+        known: units that there are, as far as is known.
+        is_all: whether these are all.
+        reused, failed: how many of *done* were not run, or ended without success.
+        running: how many are in work.
+        rate: how many end a second, 0 where that is not known.
+    """
+    words = [
+        f"{done:,} of {known:,} units done" + (f" ({done / known:.0%})" if is_all and known else " so far")
+    ]
+    if reused:
+        words.append(f"{reused:,} of them reused")
+    words += [f"{failed:,} failed", f"{running:,} running", f"{max(0, known - done - running):,} waiting"]
+    text = ", ".join(words)
+    if rate > 0:
+        text += f"; {rate:.3g} a second"
+        if is_all:
+            text += f", {duration_text(max(0, known - done) / rate)} left"
+    return f"{text}."

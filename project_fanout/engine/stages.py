@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.model import UnitOutcome
 from project_fanout.engine.typed_payloads import check_annotation, takes_a_batch
 
 _NEVER_REUSED = "__fanout_never_reused__"
@@ -68,12 +69,12 @@ class Stage:
     is_batch: bool = False
     is_intact: Callable[[Any], bool] | None = field(default=None, compare=False)
 
-    def may_reuse(self, result: Callable[[], Any]) -> bool:
-        """Tell whether an earlier result, which *result* loads, may be taken."""
-        if self.is_intact is None:
+    def may_reuse(self, outcome: UnitOutcome) -> bool:
+        """Tell whether an earlier *outcome* may be taken: whether what it names, if it is a success, is still there."""
+        if self.is_intact is None or not outcome.succeeded:
             return True
         try:
-            return bool(self.is_intact(result()))
+            return bool(self.is_intact(outcome.result))
         except OSError:
             return False
 

@@ -185,7 +185,7 @@ class _Known:
                 verdicts.append(self._why_not(record_key, unit.key, fingerprint))
             elif not all(value.is_there for value in entry.outcome.stored):
                 verdicts.append("its result has been removed from the value store")
-            elif not stage.stage.may_reuse(lambda: entry.outcome.result):  # noqa: B023  # called at once
+            elif not stage.stage.may_reuse(entry.outcome):
                 verdicts.append("what its result names is not there any more, or has changed")
             else:
                 verdicts.append("")

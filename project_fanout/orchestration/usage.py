@@ -1,7 +1,6 @@
 """`Usage`: what the workers of a run did, and when."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,10 +47,7 @@ class Usage:
         """
         if not spans:
             return None
-        by_busy = Counter[str]()
-        for span in spans:
-            by_busy[span.worker] += span.ended_at - span.began_at  # type: ignore[assignment]  # a Counter of floats
-        workers = tuple(sorted(by_busy, key=_as_number))
+        workers = tuple(sorted({span.worker for span in spans}, key=_as_number))
         number = {worker: place for place, worker in enumerate(workers)}
         lanes = np.array([number[span.worker] for span in spans])
         began = np.array([span.began_at for span in spans])

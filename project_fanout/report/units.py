@@ -96,21 +96,8 @@ def run_report(ledger: Ledger, note: RunNote, logs: Logs | None = None) -> dict[
 
 
 _COLUMNS = (
-    *(
-        "record",
-        "stage",
-        "key",
-        "status",
-        "attempts",
-        "start",
-        "seconds",
-        "last",
-        "cpu",
-        "mb",
-        "worker",
-        "error",
-    ),
-    "run",
+    *("record", "stage", "key", "status", "attempts", "start", "seconds", "last"),
+    *("cpu", "mb", "worker", "error", "run"),
 )
 
 
