@@ -380,7 +380,7 @@ class FanoutOps:
         )
 
     def _work(self, context: dg.OpExecutionContext, fan_in: FanIn) -> dict[str, Any]:
-        """Return what the asset's metadata says of the workers, and where this run's report is."""
+        """Have all outcomes on disk; return what the metadata says of the workers, and where the run's report is."""
         ledger, scope = context.resources.ledger.ledger, self._steps.scope(context)
         if ledger is None:
             return {}

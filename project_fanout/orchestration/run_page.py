@@ -33,28 +33,33 @@ def report_metadata(
         store: of the scope's large values, with which the report is removed.
         units: how many it has.
 
-    Raises:
-        LedgerError: the ledger cannot be read.
+    A report that cannot be written is a warning in the run's log.
     """
     command = f"fanout report {context.run_id}"
     location = context.run.remote_job_origin and context.run.remote_job_origin.location_name
     if location is None or store is None or "://" in store.url or units > MOST_UNITS:
         return {"report": dg.MetadataValue.text(command)}
-    notes = ledger.read(lambda connection: noted_runs(connection, context.run_id))
-    note = next((note for note in notes if note.scope == scope), None)
-    if note is None:
-        return {"report": dg.MetadataValue.text(command)}
-    ended = replace(note, state="succeeded", ended_at=time.time())
-    page = page_html(run_report(ledger, ended, unit_logs(context.instance, context.run_id)))
     path = Path(store.url) / f"report_{context.run_id}.ipynb"
     try:
-        replace_file(path, notebook_of(page).encode(), durable=False)
-    except OSError as error:
+        _write(path, context, ledger, scope)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the work is done, and no report is worth it
         context.log.warning(
-            "The report of this run could not be written: %s. `%s` writes it.", error, command
+            "The report of this run could not be written: %s: %s. `%s` writes it.",
+            type(error).__name__,
+            error,
+            command,
         )
         return {"report": dg.MetadataValue.text(command)}
     # As the code location's process sees it, which is started where this one is; the page of an asset is no place for
     # the folders of a machine.
     query = urlencode({"path": os.path.relpath(path), "repoLocName": location})
     return {"report": dg.MetadataValue.md(f"[Open the report](/notebook?{query}), or `{command}`")}
+
+
+def _write(path: Path, context: dg.OpExecutionContext, ledger: Ledger, scope: LedgerScope) -> None:
+    notes = ledger.read(lambda connection: noted_runs(connection, context.run_id))
+    (note,) = (note for note in notes if note.scope == scope)
+    # All that the page says of the state is that the run is over.
+    ended = replace(note, state="succeeded", ended_at=time.time())
+    page = page_html(run_report(ledger, ended, unit_logs(context.instance, context.run_id)))
+    replace_file(path, notebook_of(page).encode(), durable=False)
