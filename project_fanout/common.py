@@ -25,13 +25,14 @@ def quickly_pickled(cls: type[_T]) -> type[_T]:
     in_order = sorted(fields(cls), key=lambda field: LATER.items() <= field.metadata.items())  # type: ignore[arg-type]  # it is a dataclass
     names = tuple(field.name for field in in_order)
     values = attrgetter(*names)
+    setters = [getattr(cls, name).__set__ for name in names]
 
     def get_state(self: _T) -> list[Any]:
         return list(values(self))
 
     def set_state(self: _T, state: list[Any]) -> None:
-        for name, value in zip(names, state, strict=False):
-            object.__setattr__(self, name, value)
+        for set_value, value in zip(setters, state, strict=False):
+            set_value(self, value)
         for field in in_order[len(state) :]:
             object.__setattr__(self, field.name, field.default)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, get_args
 
 from project_fanout.common import LATER, quickly_pickled
@@ -248,7 +249,7 @@ class UnitOutcome(Ended):
     @classmethod
     def of(cls, ended: Ended, **identity: Any) -> "UnitOutcome":
         """Return the outcome of the unit with this *identity* that has *ended* for good."""
-        return cls(**{name: getattr(ended, name) for name in _ENDED}, **identity)
+        return cls(**dict(zip(_ENDED, _ended(ended), strict=True)), **identity)
 
     @property
     def stored(self) -> list[StoredValue]:
@@ -276,6 +277,7 @@ class UnitOutcome(Ended):
 
 
 _ENDED = tuple(field.name for field in fields(Ended))
+_ended = attrgetter(*_ENDED)
 
 
 @dataclass(frozen=True, slots=True)

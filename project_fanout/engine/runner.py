@@ -260,7 +260,8 @@ class _StageLoop:
                 self._hand_out(params)
                 if not self._in_pool and not self._retries:
                     return
-                self._take_news()
+                self._say_progress()
+                self._take_news(self._patience())
                 # Of short units many have ended by now: their places are filled together.
                 while not self._news.empty():
                     self._take_news()
@@ -295,6 +296,7 @@ class _StageLoop:
             future.add_done_callback(partial(self._note, task))
             while future.done() and not self._news.empty():
                 # An inline pool has run it: it is kept, and counts, before the next one starts.
+                self._say_progress()
                 self._take_news()
 
     def _note(self, task: Task, done: "Future[UnitReply]") -> None:
@@ -337,10 +339,9 @@ class _StageLoop:
         of_short_ones = min(_MOST_AHEAD, _SECONDS_AHEAD / max(self._unit_s, 1e-6)) * places / steps
         return max(1, math.ceil(_UNITS_AHEAD * places / steps) + int(of_short_ones))
 
-    def _take_news(self) -> None:
-        self._say_progress()
+    def _take_news(self, patience_s: float = 0.0) -> None:
         try:
-            news = self._news.get(timeout=self._patience())
+            news = self._news.get(timeout=patience_s) if patience_s else self._news.get_nowait()
         except Empty:
             return
         if isinstance(news, UnitLog):

@@ -4,17 +4,19 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from functools import cache, lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Dialect, RowMapping, Select, literal_column, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerFilter, LedgerScope
-from project_fanout.engine.ledger.schema import OUTCOMES, digest
+from project_fanout.engine.ledger.schema import OUTCOMES, AnyText, JsonText, digest, stored_json, stored_text
 from project_fanout.engine.model import EarlierAttempt, UnitError, UnitOutcome
 from project_fanout.engine.values import Encoded, bundle, unbundle
 
 _KEY = ("scope_id", "stage_index", "record_id", "unit_id")
+_key = itemgetter(*_KEY)
 #: Most values in one IN (...): SQLite before 3.32 takes 999 parameters in all, and a key has four.
 _MOST_VALUES = 200
 
@@ -24,7 +26,7 @@ def store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     for entry in batch:
         row = _row(entry)
-        key = tuple(row[name] for name in _KEY)
+        key = _key(row)
         if entry.outcome.succeeded or rows.get(key, row)["status"] != "succeeded":
             rows[key] = row
     if not rows:
@@ -34,12 +36,8 @@ def store(connection: Connection, batch: Sequence[LedgerEntry]) -> None:
     dialect = connection.dialect
     if dialect.name == "sqlite":
         # Past SQLAlchemy, which takes 100 microseconds for the parameters of a row where SQLite needs 10 for the row.
-        text, columns = _text_and_columns(dialect)
-        values = [
-            tuple(row[name] if process is None else process(row[name]) for name, process in columns)
-            for row in in_order
-        ]
-        connection.exec_driver_sql(text, values)
+        statement, names = _text_and_names(dialect)
+        connection.exec_driver_sql(statement, [_stored(row, names) for row in in_order])
     else:
         connection.execute(_upsert(dialect.name), in_order)
 
@@ -59,17 +57,29 @@ def _upsert(dialect: str) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _text_and_columns(dialect: Dialect) -> tuple[str, list[tuple[str, Callable[[Any], Any] | None]]]:
-    """Return the statement as text, and in the order of its parameters their columns and what makes them of values."""
+def _text_and_names(dialect: Dialect) -> tuple[str, Callable[[dict[str, Any]], tuple[Any, ...]]]:
+    """Return the statement as text, and what puts a row in the order of its parameters."""
     compiled = _upsert(dialect.name).compile(dialect=dialect)
-    processors = {
-        column.name: column.type.dialect_impl(dialect).bind_processor(dialect) for column in OUTCOMES.c
-    }
-    return str(compiled), [(name, processors[name]) for name in compiled.positiontup]
+    return str(compiled), itemgetter(*compiled.positiontup)
+
+
+_STORED_AS: dict[type, Callable[[str], str]] = {AnyText: stored_text, JsonText: stored_json}
+_OF_TEXTS = [
+    (column.name, _STORED_AS[type(column.type)]) for column in OUTCOMES.c if type(column.type) in _STORED_AS
+]
+
+
+def _stored(row: dict[str, Any], in_order: Callable[[dict[str, Any]], tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the parameters of *row*, as the columns' types would make them."""
+    for name, stored in _OF_TEXTS:
+        if (value := row[name]) is not None:
+            row[name] = stored(value)
+    return in_order(row)
 
 
 # What stands in the table as it does in the outcome; what does not is JSON there.
 _SAME = tuple(field.name for field in fields(UnitOutcome) if field.name in OUTCOMES.c)
+_same = attrgetter(*_SAME)
 
 
 def _row(entry: LedgerEntry) -> dict[str, Any]:
@@ -77,7 +87,7 @@ def _row(entry: LedgerEntry) -> dict[str, Any]:
     encoded, error = outcome.encoded, outcome.error
     is_json = encoded is None or isinstance(encoded, str)
     return {
-        **{name: getattr(outcome, name) for name in _SAME},
+        **dict(zip(_SAME, _same(outcome), strict=True)),
         "scope_id": scope_id(scope),
         "record_id": digest(outcome.record_key),
         "unit_id": digest(outcome.unit_key),

@@ -26,6 +26,19 @@ SCHEMA_VERSION = 4
 _DIGEST = 32
 
 
+@lru_cache(maxsize=1000)  # most columns hold the same few texts in every row
+def stored_text(text: str) -> str:
+    """Return *text* as `AnyText` stores it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return json.dumps(text)[1:-1]
+
+
+def stored_json(text: str) -> str:
+    """Return *text* as `JsonText` stores it."""
+    return text if text.isascii() else re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
+
+
 class AnyText(TypeDecorator[str]):
     """Any text as the inside of a JSON string in ASCII.
 
@@ -38,11 +51,7 @@ class AnyText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return what is stored of *value*."""
-        if value is None or (
-            value.isascii() and value.isprintable() and '"' not in value and "\\" not in value
-        ):
-            return value
-        return json.dumps(value)[1:-1]
+        return None if value is None else stored_text(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return the text again."""
@@ -57,9 +66,7 @@ class JsonText(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002  # SQLAlchemy's signature
         """Return what is stored of *value*."""
-        if value is None or value.isascii():
-            return value
-        return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], value)
+        return None if value is None else stored_json(value)
 
 
 METADATA = MetaData()

@@ -10,11 +10,14 @@ from project_fanout.engine.pools.calls import Again, UnitLog, UnitReply
 from project_fanout.engine.values import bundle, unbundle
 
 _LENGTH = struct.Struct("<Q")
+# A shorter result stands in the head itself: to read a second piece of JSON takes as long as the first.
+_SHORT_TEXT = 4096
+_read = json.JSONDecoder().raw_decode
 
 
 def reply_to_bytes(number: int, about: UnitReply | UnitLog | None) -> bytes:
     """Return what a worker says of call *number*: its reply, a log record, or None for a call that has not begun."""
-    values = b""
+    values, text = b"", None
     content: Any = None
     if isinstance(about, UnitLog):
         content = [about.record_key, about.unit_key, about.logger, about.level, about.message]
@@ -23,6 +26,8 @@ def reply_to_bytes(number: int, about: UnitReply | UnitLog | None) -> bytes:
             None if about.error is None else [about.error.type, about.error.message, about.error.traceback]
         )
         keys = None if about.fanout is None else [key for key, _ in about.fanout]
+        if isinstance(about.encoded, str) and len(about.encoded) <= _SHORT_TEXT:
+            text = about.encoded
         figures = [about.seconds, about.cpu_seconds, about.peak_mb, about.worker]
         content = [
             about.status,
@@ -33,10 +38,11 @@ def reply_to_bytes(number: int, about: UnitReply | UnitLog | None) -> bytes:
             about.again,
             about.alone,
             about.worker_ends,
+            text,
         ]
         if about.fanout is not None:
             values = bundle([payload for _, payload in about.fanout])
-        elif about.encoded is not None:
+        elif about.encoded is not None and text is None:
             values = bundle([about.encoded])
     head = json.dumps([number, isinstance(about, UnitLog), content]).encode("ascii")
     return b"".join((_LENGTH.pack(len(head)), head, values))
@@ -49,17 +55,19 @@ def reply_of_bytes(body: bytes) -> tuple[int, UnitReply | UnitLog | None]:
         ValueError, DamagedValueError: that is no such message.
     """
     end = _LENGTH.size + _LENGTH.unpack_from(body)[0]
-    number, is_log, content = json.loads(body[_LENGTH.size : end])
+    number, is_log, content = _read(str(body[_LENGTH.size : end], "ascii"))[0]
     if content is None:
         return number, None
     if is_log:
         return number, UnitLog(*content)
-    status, (seconds, cpu_seconds, peak_mb, worker), keys, error, final, again, alone, worker_ends = content
-    values = unbundle(memoryview(body)[end:]) if end < len(body) else ()
+    status, (seconds, cpu_seconds, peak_mb, worker), keys, error, final, again, alone, worker_ends, text = (
+        content
+    )
+    values = unbundle(memoryview(body)[end:]) if end < len(body) else (text,)
     return number, UnitReply(
         status,
         seconds,
-        encoded=values[0] if keys is None and values else None,
+        encoded=values[0] if keys is None else None,
         fanout=None if keys is None else tuple(zip(keys, values, strict=True)),
         error=None if error is None else UnitError(*error),
         cpu_seconds=cpu_seconds,

@@ -31,6 +31,11 @@ class InHand:
         return list(self._ahead.values())
 
     @property
+    def count_ahead(self) -> int:
+        """How many these are."""
+        return len(self._ahead)
+
+    @property
     def last(self) -> Ticket:
         """The one that was handed over last."""
         return next(reversed(self._tickets.values()))

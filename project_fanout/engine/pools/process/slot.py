@@ -163,7 +163,7 @@ class WorkerSlot:
         # Refilled by the handful: one message, and one turn of the interpreter's lock, for several calls.
         most = min(_MOST_AHEAD, max(_FIRST_AHEAD, self._short_units))
         wanted = min(most, math.ceil(_AHEAD_S / max(self._last_unit_s, 0.001)))
-        ahead = len(self._in_hand.ahead)
+        ahead = self._in_hand.count_ahead
         if 2 * ahead > wanted:
             return
         tickets = self._backlog.take_behind(last, wanted - ahead, _AHEAD_BYTES)
@@ -270,7 +270,7 @@ class WorkerSlot:
         self._check_clock()
 
     def _let_replies_gather(self) -> None:
-        ahead = len(self._in_hand.ahead)
+        ahead = self._in_hand.count_ahead
         if ahead > 2 and self._last_unit_s < _LONGEST_NAP_S / 2:
             time.sleep(min(_LONGEST_NAP_S, ahead / 2 * self._last_unit_s))
 

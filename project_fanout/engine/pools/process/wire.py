@@ -1,5 +1,6 @@
 """Whole messages over a stream socket between a pool and one of its workers."""
 
+import math
 import socket
 import struct
 from contextlib import suppress
@@ -51,6 +52,7 @@ class Channel:
         self._socket = end
         self._max_bytes = max_bytes
         self._received = bytearray()
+        self._limits: dict[int, float | None] = {}
         self._to_send = memoryview(b"")
 
     def fileno(self) -> int:
@@ -146,6 +148,9 @@ class Channel:
         return end if len(self._received) >= end else None
 
     def _limit(self, option: int, timeout_s: float | None) -> None:
+        if self._limits.get(option, math.inf) == timeout_s:
+            return
+        self._limits[option] = timeout_s
         # 0 would mean no limit at all, so the shortest wait is 1 ms.
         seconds, fraction = divmod(max(timeout_s, 0.001), 1) if timeout_s is not None else (0, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(seconds), int(fraction * 1e6)))
