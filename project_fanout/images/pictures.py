@@ -1,9 +1,9 @@
 """Picture files: opening them safely and saying plainly why one cannot be used."""
 
+import io
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +24,7 @@ from PIL import (
 )
 
 from project_fanout.engine.errors import FanoutError
-from project_fanout.images.digests import sha256_of
+from project_fanout.images import avif, png, profiles, tiff
 
 #: What Pillow may try. Others are kept out on purpose: EPS would start Ghostscript on a stranger's file.
 #: Each is imported by name: looking one up makes Pillow import all of its forty in every worker.
@@ -38,12 +38,21 @@ ACCEPTED: tuple[str, ...] = tuple(
         TiffImagePlugin.TiffImageFile,
         GifImagePlugin.GifImageFile,
         BmpImagePlugin.BmpImageFile,
+        BmpImagePlugin.DibImageFile,
         Jpeg2KImagePlugin.Jpeg2KImageFile,
         PpmImagePlugin.PpmImageFile,
     )
 )
 #: JPEG, and what phones write: a JPEG followed by previews, depth or gain maps that no browser shows.
 _JPEGS = (JpegImagePlugin.JpegImageFile.format, MpoImagePlugin.MpoImageFile.format)
+
+#: Of these a file's first bytes say too little: texts begin like them.
+_KNOWN_LATE = ("BMP", "DIB", "PPM")
+
+#: What is known of a picture beside what Pillow knows, by its name in `info`: how many pictures the file holds; the
+#: samples that are black and white in grey of more than 8 bits; whether all of it is grey; what a rendition cannot keep
+#: of its colours; the texts of a PNG by keyword.
+FRAMES, LEVELS, GREY, NOTE, TEXTS = "frames", "levels", "grey", "note", "texts"
 
 #: Pillow warns above this many pixels, since a small file can claim them and fill the memory.
 DEFAULT_MAX_PIXELS = 89_478_485
@@ -53,43 +62,9 @@ HIGHEST_MAX_PIXELS = 178_956_970
 #: EXIF orientations that swap width and height.
 TURNED = (5, 6, 7, 8)
 
-_REDUCED_IMAGE = 1  # bit of TIFF's NewSubfileType: a smaller version of another picture in the file
-
 
 class PictureError(FanoutError):
     """A file or folder cannot be used for photographs; the message is the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class PictureFile:
-    """One picture file as it was found.
-
-    Args:
-        file: path within the folder that was catalogued, with `/`; the photograph's key.
-        path: absolute path.
-        problem: why it cannot be rendered, None if it can. Of what follows only `bytes` may be
-            known then.
-        format: Pillow's name for the format of the content, whatever the file is called.
-        mode: Pillow's name for the kind of pixels, e.g. RGB, CMYK, I;16.
-        width: in pixels, as seen: after turning by the EXIF orientation.
-        height: likewise.
-        bytes: size of the file.
-        orientation: EXIF orientation that is still to be applied to the pixels, 1 to 8.
-        frames: number of frames or pages.
-        sha256: of the file, None for one that cannot be rendered.
-    """
-
-    file: str
-    path: str
-    problem: str | None = None
-    format: str | None = None
-    mode: str | None = None
-    width: int | None = None
-    height: int | None = None
-    bytes: int | None = None
-    orientation: int | None = None
-    frames: int | None = None
-    sha256: str | None = None
 
 
 @contextmanager
@@ -100,27 +75,23 @@ def opened(path: str | Path, max_pixels: int = HIGHEST_MAX_PIXELS) -> Iterator[I
         PictureError: it is not a regular file, empty, no picture, too large, or holds several.
     """
     _check_file(path)
-    try:
-        image = Image.open(path, formats=ACCEPTED)
-    except UnidentifiedImageError:
-        raise PictureError(f"not an image file, despite its name; accepted: {', '.join(ACCEPTED)}") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(f"possible decompression bomb: {error}") from None
-    except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror or error}") from None
-    with image:
+    with _identified(path) as image:
+        shown, count = count_frames(image)
         pixels = image.width * image.height
         if pixels > max_pixels:
             raise PictureError(
                 f"possible decompression bomb: {image.width} x {image.height} is {pixels:,} pixels, "
                 f"more than max_pixels, {max_pixels:,}"
             )
-        if (frames := count_frames(image)) > 1:
-            pages = "pages" if image.format == "TIFF" else "frames"
+        is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+        if shown > 1 or (is_tiff and count == tiff.MOST_PAGES):
+            pages = "pages" if is_tiff else "frames"
+            most = " or more" if is_tiff and count == tiff.MOST_PAGES else ""
             raise PictureError(
-                f"{image.format} with {frames} {pages}: a rendition is one still picture and would lose the "
-                "others; save the wanted one as a file of its own"
+                f"{image.format} with {max(shown, count) if most else shown}{most} {pages}: a rendition is one still "
+                "picture and would lose the others; save the wanted one as a file of its own"
             )
+        image.info[FRAMES] = count
         yield image
 
 
@@ -135,6 +106,7 @@ def loaded(image: Image.Image) -> None:
         image.load()
     except (OSError, SyntaxError, ValueError) as error:
         raise PictureError(f"truncated or damaged {image.format}: {error}") from None
+    png.key_out(image)
     if image.mode == "F":
         raise PictureError("floating-point pixels have no agreed range; save it with 8 or 16 bits a channel")
     if image.mode == "I":
@@ -143,27 +115,30 @@ def loaded(image: Image.Image) -> None:
             raise PictureError(f"pixels from {low} to {high}; save it with 8 or 16 bits a channel")
 
 
-def count_frames(image: Image.Image) -> int:
-    """Return how many pictures the file shows: frames, or pages that are not a preview of another."""
-    if image.format in _JPEGS:
-        return 1
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and isinstance(image, TiffImagePlugin.TiffImageFile):
-        kinds = []
-        for page in range(frames):
-            image.seek(page)
-            kinds.append(image.tag_v2.get(254, 0) & _REDUCED_IMAGE)
-        image.seek(0)
-        return max(1, kinds.count(0))
-    return int(frames)
+def count_frames(image: Image.Image) -> tuple[int, int]:
+    """Return how many pictures the file shows, pages that are not a preview of another; and how many it holds.
+
+    Of a TIFF the first that it shows is the one that *image* is then.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        shown, pages = tiff.turn_to_picture(image)
+        image.info[LEVELS] = tiff.levels_of(image)
+        return shown, pages
+    frames = int(getattr(image, "n_frames", 1))
+    return (1 if image.format in _JPEGS else frames), frames
+
+
+def exif_value(image: Image.Image, tag: int) -> object:
+    """Return what the EXIF of *image* has under *tag*, None for nothing."""
+    try:
+        return image.getexif().get(tag)
+    except Exception:  # damaged EXIF raises whatever its bytes lead to; the picture is fine
+        return None
 
 
 def orientation_of(image: Image.Image) -> int:
     """Return how the pixels of a loaded *image* are still to be turned: an EXIF orientation, 1 to 8."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF raises whatever its bytes lead to; the picture is fine
-        return 1
+    value = exif_value(image, ExifTags.Base.Orientation)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -187,31 +162,41 @@ def load_reduced(image: Image.Image, side: int) -> tuple[int, int]:
     return (height, width) if orientation_of(image) in TURNED else (width, height)
 
 
-def inspect(file: str, path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> PictureFile:
-    """Read the picture at *path* to its last pixel and say what it is, or what is wrong with it."""
-    size = None
+def _identified(path: str | Path) -> Image.Image:
+    """Open a picture of an accepted format, with what its file says of its colours where Pillow keeps ICC profiles.
+
+    Raises:
+        PictureError: it is none, or claims too many pixels for Pillow.
+    """
     try:
-        size = path.stat().st_size if path.exists() else None
-        with opened(path, max_pixels) as image:
-            width, height = load_reduced(image, 1)
-            return PictureFile(
-                file=file,
-                path=str(path),
-                format=image.format,
-                mode=image.mode,
-                width=width,
-                height=height,
-                bytes=size,
-                orientation=orientation_of(image),
-                frames=getattr(image, "n_frames", 1),
-                sha256=sha256_of(path),
-            )
-    except PictureError as error:
-        problem = str(error)
-    except Exception as error:
-        # A decoder fed with damaged bytes raises whatever they lead to; one file must not stop the rest.
-        problem = f"cannot be read: {type(error).__name__}: {error}"
-    return PictureFile(file=file, path=str(path), bytes=size, problem=problem)
+        found = png.read_png(path)
+        image = Image.open(path if found is None else io.BytesIO(found.content), formats=ACCEPTED)
+        if found is not None:
+            png.prepare(image, found)
+            image.info["icc_profile"], image.info[NOTE] = found.colours
+            image.info[GREY], image.info[TEXTS] = found.is_grey, found.texts
+        elif image.format == AvifImagePlugin.AvifImageFile.format and "icc_profile" not in image.info:
+            points = avif.code_points(path)
+            if points is not None:
+                image.info["icc_profile"] = profiles.of_code_points(*points, video_is_srgb=True)
+                image.info[NOTE] = profiles.note_on(points[1])
+    except UnidentifiedImageError:
+        raise PictureError(_why_unidentified(path)) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(f"possible decompression bomb: {error}") from None
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror or error}") from None
+    return image
+
+
+def _why_unidentified(path: str | Path) -> str:
+    with open(path, "rb") as file:
+        beginning = file.read(16)
+    for name in ACCEPTED:
+        accept = Image.OPEN[name][1]
+        if name not in _KNOWN_LATE and accept is not None and accept(beginning) is True:
+            return f"a damaged {name}, or one of a kind that is not read; save it anew, with 8 or 16 bits a channel"
+    return f"not an image file, despite its name; accepted: {', '.join(ACCEPTED)}"
 
 
 def _check_file(path: str | Path) -> None:

@@ -2,10 +2,11 @@
 
 import io
 import logging
+from functools import lru_cache
 
 from PIL import Image, ImageCms
 
-from project_fanout.images.pictures import TURNED, orientation_of
+from project_fanout.images.pictures import GREY, LEVELS, TURNED, orientation_of
 
 #: What turns pixels upright, by EXIF orientation.
 _TURNS = {
@@ -47,28 +48,34 @@ def scaled_height(width: int, full_width: int, full_height: int) -> int:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Return *image* with 8 bits a channel, in mode L, RGB, RGBA, CMYK or LAB."""
+    """Return *image* with 8 bits a channel, in mode L, LA, RGB, RGBA, CMYK or LAB."""
+    key = image.info.get("transparency")
     if image.mode.startswith("I"):
-        # Pillow's own conversion to 8 bits clips at 255: a 16-bit picture would turn white.
-        wide = image if image.mode == "I" else image.convert("I")
-        return wide.point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+        grey = _from_wide_grey(image)
+        return grey if key is None else _with_alpha(grey, _wide(image).point(_opaque_but(key, 65_536), "L"))
+    if image.mode in ("LA", "La"):
+        return image if image.mode == "LA" else image.convert("LA")
+    if image.mode == "RGBA" and image.info.get(GREY):
+        # Pillow has no mode for grey of 16 bits with alpha.
+        return _with_alpha(image.getchannel("R"), image.getchannel("A"))
+    if image.mode in ("1", "L"):
+        grey = image.convert("L")
+        return grey if key is None else _with_alpha(grey, grey.point(_opaque_but(key, 256)))
+    if image.mode in ("PA", "RGBA", "RGBa") or key is not None:
         return image if image.mode == "RGBA" else image.convert("RGBA")
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
-        return image
-    return image.convert("L" if image.mode == "1" else "RGB")
+    return image if image.mode in ("RGB", "CMYK", "LAB") else image.convert("RGB")
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return *image* (L, RGB, RGBA, CMYK or LAB) in sRGB, as L, RGB or RGBA.
+    """Return *image* (L, LA, RGB, RGBA, CMYK or LAB) in sRGB, as L, RGB or RGBA.
 
     *profile* is the ICC profile that came with it. Without one, or with one that is damaged or of
     another colour space, RGB and grey are taken as sRGB, as browsers do.
     """
-    if image.mode == "RGBA":
-        colours = to_srgb(image.convert("RGB"), profile)
-        colours = colours.convert("RGB")
-        colours.putalpha(image.getchannel("A"))
+    if image.mode in ("LA", "RGBA"):
+        *bands, alpha = image.split()
+        colours = to_srgb(bands[0] if len(bands) == 1 else Image.merge("RGB", bands), profile).convert("RGB")
+        colours.putalpha(alpha)
         return colours
     if profile:
         try:
@@ -94,17 +101,46 @@ def without_full_alpha(image: Image.Image) -> Image.Image:
     return image
 
 
+def _wide(image: Image.Image) -> Image.Image:
+    return image if image.mode == "I" else image.convert("I")
+
+
+def _from_wide_grey(image: Image.Image) -> Image.Image:
+    """Return a grey picture of more than 8 bits with 8 of them.
+
+    Pillow's own conversion clips at 255, so that it would turn white. What is black and white in it is said by
+    `levels`, 0 and 65,535 without.
+    """
+    return _wide(image).point(_to_eight_bit(*image.info.get(LEVELS, (0, 65_535))), "L")
+
+
+@lru_cache(maxsize=4)
+def _to_eight_bit(black: int, white: int) -> list[int]:
+    """Return what each sample of 16 bits becomes."""
+    return [min(255, max(0, round(255 * (sample - black) / (white - black)))) for sample in range(65_536)]
+
+
+def _opaque_but(key: int, samples: int) -> list[int]:
+    """Return the alpha of each of so many samples where *key* stands for what is transparent."""
+    return [255 * (sample != key) for sample in range(samples)]
+
+
+def _with_alpha(grey: Image.Image, alpha: Image.Image) -> Image.Image:
+    return Image.merge("LA", (grey, alpha))
+
+
 def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     space = source.profile.xcolor_space.strip().upper()
+    if space == "RGB" and image.mode == "L":
+        image = image.convert("RGB")
     if _MODE_OF_SPACE.get(space) != image.mode:
         raise ValueError(f"it describes {space}, the pixels are {image.mode}")
-    if "sRGB" in ImageCms.getProfileDescription(source):
-        return image
-    # Perceptual keeps what sRGB cannot show apart instead of clipping it to one flat colour.
+    # Perceptual keeps what sRGB cannot show apart instead of clipping it to one flat colour. What the profile is called
+    # says nothing: editors name linear ones "sRGB", too.
     converted = ImageCms.profileToProfile(
         image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.PERCEPTUAL, outputMode="RGB"
     )
     if converted is None:
         raise ValueError("the conversion gave no picture")
-    return converted
+    return converted.getchannel("G") if image.mode == "L" else converted

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from project_fanout.images.catalog import READ_SUFFIXES, UNREAD_SUFFIXES, key_of, walk
+from project_fanout.images.folders import READ_SUFFIXES, UNREAD_SUFFIXES, key_of, walk
 from project_fanout.images.jobs import images_job
 
 #: Names the folder that the sensor looks at.
@@ -110,8 +110,9 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
         OSError: *folder* cannot be listed.
     """
     os.scandir(folder).close()
-    for path, _ in walk(folder, set()):
-        if path.suffix.lower() not in READ_SUFFIXES | UNREAD_SUFFIXES:
+    for entry in walk(folder):
+        path = entry.path
+        if entry.left_out or path.suffix.lower() not in READ_SUFFIXES | UNREAD_SUFFIXES:
             continue
         try:
             found = path.stat()

@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from project_fanout.images.pictures import PictureError, PictureFile
+from project_fanout.images.inspection import PictureFile
+from project_fanout.images.pictures import PictureError
 from project_fanout.images.settings import FORMATS
 
 CATALOG_COLUMNS = {
@@ -20,6 +21,7 @@ CATALOG_COLUMNS = {
     "orientation": ("Int64", "EXIF orientation of the stored pixels, 1 to 8."),
     "frames": ("Int64", "Number of frames or pages in the file."),
     "sha256": ("string", "SHA-256 of the file; empty for one that cannot be rendered."),
+    "note": ("string", "What its renditions cannot keep of its colours; empty for nothing."),
 }
 
 RENDITION_COLUMNS = {
