@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 import duckdb
+import pandas as pd
 
 from project_fanout.images.page import PAGE_NAME, page_folder, readable_size
 from project_fanout.images.tables import saving_by_format
@@ -33,7 +34,7 @@ def summary(database: Path) -> str:
     ]
     lines.extend(
         f"saved        {readable_size(row['saved_bytes'])} of {readable_size(row['original_bytes'])} "
-        f"({row['saved_ratio']:.0%}) at full width as {row['format']}"
+        f"({row['saved_ratio']:.0%}) as {row['format']}, {_width_of(report, row['format'])}"
         for row in saving_by_format(report).to_dict("records")
     )
     if len(report):
@@ -42,6 +43,13 @@ def summary(database: Path) -> str:
     if folder is not None:
         lines += [f"files        {folder}", f"page         {folder / PAGE_NAME}"]
     return "\n".join([*lines, f"tables       {database}: image_catalog, web_renditions, renditions_report"])
+
+
+def _width_of(report: pd.DataFrame, name: str) -> str:
+    """Say how wide the widest renditions in one format are."""
+    widths = report.loc[report["format"] == name, "widest"]
+    narrowest, widest = widths.min(), widths.max()
+    return f"{widest} pixels wide" if narrowest == widest else f"{narrowest} to {widest} pixels wide"
 
 
 @click.command()

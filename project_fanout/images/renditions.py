@@ -1,8 +1,9 @@
 """The stage of the fan-out over photographs: making one rendition. A pool worker imports this, and Pillow."""
 
 import hashlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from PIL import Image
 
@@ -10,40 +11,49 @@ from project_fanout.common import replace_file
 from project_fanout.engine.model import Unit
 from project_fanout.engine.stages import reused_if
 from project_fanout.images import pixels
-from project_fanout.images.digests import is_intact
+from project_fanout.images.credits import credits_of
+from project_fanout.images.digests import is_intact, sha256_of
 from project_fanout.images.encoding import check_encoding, encoded
 from project_fanout.images.names import safe_name
 from project_fanout.images.pictures import PictureError, load_reduced, opened
 from project_fanout.images.settings import (
     DEFAULT_OUTPUT_DIR,
     DEFAULT_QUALITY,
+    Credit,
     Format,
+    KeepMetadata,
     OutputDir,
     Quality,
 )
 
+NO_METADATA: list[Credit] = []
+
 
 @reused_if(is_intact)
 def render(
-    unit: Unit, *, output_dir: OutputDir = DEFAULT_OUTPUT_DIR, quality: Quality = DEFAULT_QUALITY
+    unit: Unit,
+    *,
+    output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
+    quality: Quality = DEFAULT_QUALITY,
+    keep_metadata: KeepMetadata = NO_METADATA,
 ) -> dict[str, Any]:
     """Write one rendition and return its `path` (absolute), `format`, `width`, `height`, `bytes` and `sha256`.
 
-    The file is upright, in sRGB and without metadata, also without the place where it was taken.
+    The file is upright, in sRGB and without metadata but for those to keep; never with the place where it was taken.
     JPEG cannot be transparent: it gets a white ground. The file appears whole or not at all, and
     replaces one of an earlier run.
 
     Raises:
         PictureError: the photograph cannot be read, or has changed since it was catalogued; or the
-            rendition would be too tall for its format.
+            rendition would be too tall for its format, or cannot be read.
     """
     wanted = unit.payload
     if "problem" in wanted:
         raise PictureError(wanted["problem"])
     name, width, height = wanted["format"], wanted["width"], wanted["height"]
     check_encoding(name, width, height)
-    picture = _scaled_down(wanted["path"], tuple(wanted["size"]), width, height)
-    content = encoded(picture, name, {**DEFAULT_QUALITY, **quality}[name])
+    picture, kept = _scaled_down(wanted, (width, height), keep_metadata)
+    content = encoded(picture, name, {**DEFAULT_QUALITY, **quality}[name], kept)
     path = rendition_path(output_dir, wanted["file"], width, name)
     replace_file(path, content)
     return {
@@ -62,13 +72,19 @@ def rendition_path(output_dir: str, file: str, width: int, name: Format) -> Path
     return Path(output_dir).expanduser().resolve() / safe_name(file) / f"{width}.{extension}"
 
 
-def _scaled_down(path: str, size: tuple[int, int], width: int, height: int) -> Image.Image:
-    with opened(path) as image:
+def _scaled_down(
+    photograph: Mapping[str, Any], wanted: tuple[int, int], keep_metadata: Collection[Credit]
+) -> tuple[Image.Image, bytes]:
+    with opened(photograph["path"]) as image:
         # A fraction of a JPEG that is twice as large as needed holds all that LANCZOS can use.
-        found = load_reduced(image, 2 * max(width, height))
+        found, size = load_reduced(image, 2 * max(wanted)), tuple(photograph["size"])
         if found != size:
-            raise PictureError(
-                f"has changed: {found[0]} x {found[1]} pixels, {size[0]} x {size[1]} when catalogued; "
-                "materialise the catalogue again"
-            )
-        return pixels.scaled(image, width, height)
+            _refuse_changed(f"{found[0]} x {found[1]} pixels, {size[0]} x {size[1]} when catalogued")
+        if sha256_of(photograph["path"]) != photograph.get("sha256"):
+            # The outcome would be taken for that of the photograph that was catalogued, should that come back.
+            _refuse_changed("other content than when catalogued")
+        return pixels.scaled(image, *wanted), credits_of(image, keep_metadata)
+
+
+def _refuse_changed(how: str) -> NoReturn:
+    raise PictureError(f"has changed: {how}; materialise the catalogue again")

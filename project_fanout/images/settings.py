@@ -17,8 +17,12 @@ DEFAULT_QUALITY: dict[Format, int] = {"avif": 60, "webp": 80, "jpeg": 82}
 
 DEFAULT_OUTPUT_DIR = "output/renditions"
 
-#: What a WebP file can hold in either direction; AVIF and JPEG hold four times as much.
-MAX_SIDE = 16_383
+#: Most pixels in either direction: of JPEG what libjpeg writes, of AVIF what decoders open. PNG holds all.
+MAX_SIDES: dict[str, int] = {"avif": 32_768, "webp": 16_383, "jpeg": 65_500}
+#: What every format can hold.
+MAX_SIDE = min(MAX_SIDES.values())
+
+Credit = Literal["artist", "copyright"]
 
 OutputDir = Annotated[
     str,
@@ -38,4 +42,9 @@ Quality = Annotated[
     "Quality by format, 1 (smallest file) to 100. A format that is not named keeps its default: "
     + ", ".join(f"{name} {value}" for name, value in DEFAULT_QUALITY.items())
     + ".",
+]
+KeepMetadata = Annotated[
+    list[Credit],
+    "What of the EXIF (or of a PNG's texts) the renditions keep: artist, copyright. Everything else is left out, "
+    "where the photograph was taken always.",
 ]

@@ -172,6 +172,7 @@ def test_the_summary_says_what_there_is_and_where(shipped):
     assert "photographs  5\n" in done.stdout
     assert "renditions   81, " in done.stdout
     assert done.stdout.count("saved        ") == 3
+    assert done.stdout.count(", 451 to 1000 pixels wide\n") == 3
     assert "the widest rendition of each photograph against its original file" in done.stdout
     for path in (folder / "renditions", folder / "renditions" / "index.html", folder / "warehouse.duckdb"):
         assert str(path) in done.stdout
