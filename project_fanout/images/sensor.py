@@ -10,11 +10,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from project_fanout.images.folders import READ_SUFFIXES, UNREAD_SUFFIXES, key_of, walk
+from project_fanout.images.folders import READ_SUFFIXES, UNREAD_SUFFIXES, key_of, matches, walk
 from project_fanout.images.jobs import images_job
 
 #: Names the folder that the sensor looks at.
 FOLDER_VARIABLE = "PROJECT_FANOUT_PHOTOGRAPHS"
+#: Patterns of files in it that are left out, with commas between them; see `exclude` of `image_catalog`.
+EXCLUDE_VARIABLE = "PROJECT_FANOUT_PHOTOGRAPHS_EXCLUDE"
 #: The fan-outs over the photographs.
 FANOUTS = ("web_renditions", "thumbnails")
 
@@ -64,7 +66,7 @@ def run_config(folder: str, waiting: Collection[str] = (), as_of: float | None =
         waiting: names of files that are left out.
         as_of: as are those that have changed later, in seconds since 1970.
     """
-    catalog = {"source_dir": folder, "leave_out": list(waiting), "as_of": as_of}
+    catalog = {"source_dir": folder, "exclude": _excluded(), "leave_out": list(waiting), "as_of": as_of}
     fanout = {"config": {"policy": {"reuse": "always"}}}
     return {"ops": {"image_catalog": {"config": catalog}, **dict.fromkeys(FANOUTS, fanout)}}
 
@@ -103,6 +105,11 @@ class _Known:
         return f"{self.runs}-{digest[:16]}"
 
 
+def _excluded() -> list[str]:
+    patterns = (each.strip() for each in os.environ.get(EXCLUDE_VARIABLE, "").split(","))
+    return [pattern for pattern in patterns if pattern]
+
+
 def _files(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield of each photograph below *folder* its key, and its size and time of change.
 
@@ -110,12 +117,15 @@ def _files(folder: Path) -> Iterator[tuple[str, str]]:
         OSError: *folder* cannot be listed.
     """
     os.scandir(folder).close()
+    exclude = _excluded()
     for entry in walk(folder):
-        path = entry.path
+        path, key = entry.path, key_of(entry.path.relative_to(folder))
         if entry.left_out or path.suffix.lower() not in READ_SUFFIXES | UNREAD_SUFFIXES:
+            continue
+        if any(matches(pattern, key) for pattern in exclude):
             continue
         try:
             found = path.stat()
         except OSError:
             continue  # it has gone meanwhile, or is a broken link
-        yield key_of(path.relative_to(folder)), f"{found.st_size:x}.{found.st_mtime_ns:x}"
+        yield key, f"{found.st_size:x}.{found.st_mtime_ns:x}"

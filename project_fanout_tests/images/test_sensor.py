@@ -14,7 +14,7 @@ from project_fanout.images.assets import WAREHOUSE, image_catalog, thumbnails
 from project_fanout.images.catalog import shipped_photos
 from project_fanout.images.checks import ALL_INTACT, damage, intact_check
 from project_fanout.images.digests import sha256_of
-from project_fanout.images.sensor import FOLDER_VARIABLE, new_photographs, run_config
+from project_fanout.images.sensor import EXCLUDE_VARIABLE, FOLDER_VARIABLE, new_photographs, run_config
 from project_fanout.images.warehouse import Warehouse
 from project_fanout.orchestration import LedgerResource, UnitPoolResource
 from project_fanout_tests.instances import local_instance
@@ -132,6 +132,20 @@ def test_without_a_folder_it_says_why_it_does_nothing(
     assert "cannot be listed" in folder.tick().skip_message
     monkeypatch.delenv(FOLDER_VARIABLE)
     assert f"{FOLDER_VARIABLE} is not set" in folder.tick().skip_message
+
+
+def test_what_is_excluded_is_no_reason_for_a_run(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the run that another file asks for excludes it, too."""
+    monkeypatch.setenv(EXCLUDE_VARIABLE, "*.heic, Private")
+    folder.add(PHOTOS[0], "phone.HEIC")
+    (folder.path / "private").mkdir()
+    folder.add(PHOTOS[0], "private/a.jpg")
+    folder.tick()
+    assert folder.tick().skip_reason.skip_message == "Nothing has changed in 0 files."
+    folder.add(PHOTOS[0])
+    folder.tick()
+    config = folder.request().run_config["ops"]["image_catalog"]["config"]
+    assert config["exclude"] == ["*.heic", "Private"]
 
 
 def make(home: Path, request: dg.RunRequest) -> pd.DataFrame:
