@@ -9,10 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from PIL import Image, PngImagePlugin
 
 from project_fanout.engine import ProcessPool
+from project_fanout.images.assets import thumbnails, web_renditions
 from project_fanout.images.catalog import Catalog, find_pictures
 from project_fanout_tests.images.samples import quadrants
 from project_fanout_tests.processes import ROOT
@@ -122,3 +124,10 @@ def test_a_png_with_much_text_is_a_picture(tmp_path: Path, kind: str, place: str
     quadrants().save(tmp_path / "a.png", pnginfo=info)
     (picture,) = find_pictures(tmp_path).pictures
     assert (picture.problem, picture.width) == (None, 120)
+
+
+@pytest.mark.parametrize("fanout", [web_renditions, thumbnails])
+def test_a_rendition_has_a_deadline(fanout: dg.AssetsDefinition) -> None:
+    """As the Launchpad shows it: what the catalogue could read in time holds up no fan-out for ever."""
+    policy = fanout.node_def.config_schema.config_type.fields["policy"]  # type: ignore[union-attr]
+    assert policy.config_type.fields["unit_timeout_s"].description.endswith("Default: 600.0.")
