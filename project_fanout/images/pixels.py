@@ -136,11 +136,22 @@ def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
         image = image.convert("RGB")
     if _MODE_OF_SPACE.get(space) != image.mode:
         raise ValueError(f"it describes {space}, the pixels are {image.mode}")
-    # Perceptual keeps what sRGB cannot show apart instead of clipping it to one flat colour. What the profile is called
-    # says nothing: editors name linear ones "sRGB", too.
+    # What the profile is called says nothing: editors name linear ones "sRGB", too.
+    if image.mode == "L":
+        greys = Image.frombytes("L", (256, 1), bytes(range(256)))
+        # By default littleCMS bends dark greys: a linear 5 would be 31, not 38.
+        seen = _in_srgb(greys, source, ImageCms.Flags.NOOPTIMIZE).getchannel("G")
+        return image.point(list(seen.tobytes()))
+    return _in_srgb(image, source)
+
+
+def _in_srgb(
+    image: Image.Image, source: ImageCms.ImageCmsProfile, flags: ImageCms.Flags = ImageCms.Flags.NONE
+) -> Image.Image:
+    # Perceptual keeps what sRGB cannot show apart instead of clipping it to one flat colour.
     converted = ImageCms.profileToProfile(
-        image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.PERCEPTUAL, outputMode="RGB"
+        image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.PERCEPTUAL, outputMode="RGB", flags=flags
     )
     if converted is None:
         raise ValueError("the conversion gave no picture")
-    return converted.getchannel("G") if image.mode == "L" else converted
+    return converted

@@ -121,7 +121,10 @@ OF_PNG = {
 def ramp(depth: int, channels: int) -> np.ndarray:
     """Return samples of every height, another in each channel, in two rows of 24; of 16 bits those that 8 can hold."""
     most = (1 << depth) - 1
-    steps = np.linspace(0, min(most, 255), 24).round().astype(np.int64) * (257 if depth == 16 else 1)
+    steps = np.linspace(0, min(most, 255), 24).round().astype(np.int64)
+    if depth >= 8:
+        steps[:12] = np.arange(12)  # the dark is where conversions go wrong
+    steps *= 257 if depth == 16 else 1
     if depth == 12:
         steps = np.linspace(0, most, 24).round().astype(np.int64)
     rows = [
