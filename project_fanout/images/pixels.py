@@ -150,7 +150,12 @@ def _in_srgb(
 ) -> Image.Image:
     # Perceptual keeps what sRGB cannot show apart instead of clipping it to one flat colour.
     converted = ImageCms.profileToProfile(
-        image, source, ImageCms.createProfile("sRGB"), ImageCms.Intent.PERCEPTUAL, outputMode="RGB", flags=flags
+        image,
+        source,
+        ImageCms.createProfile("sRGB"),
+        ImageCms.Intent.PERCEPTUAL,
+        outputMode="RGB",
+        flags=flags,
     )
     if converted is None:
         raise ValueError("the conversion gave no picture")

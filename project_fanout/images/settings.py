@@ -45,6 +45,6 @@ Quality = Annotated[
 ]
 KeepMetadata = Annotated[
     list[Credit],
-    "What of the EXIF (or of a PNG's texts) the renditions keep: artist, copyright. Everything else is left out, "
+    "What of a photograph's metadata the renditions keep, as EXIF: artist, copyright. Everything else is left out, "
     "where the photograph was taken always.",
 ]
