@@ -5,13 +5,16 @@ Needs pydantic, so no pool worker imports it: params are read and coerced in the
 
 import copy
 import dataclasses
+import datetime as dt
+import decimal
 import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 
@@ -28,6 +31,7 @@ from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.stages import Stage
 
 REQUIRED: Any = inspect.Parameter.empty
+_NUMBERS = (int, float, decimal.Decimal, dt.timedelta)
 _KEYS: TypeAdapter[dict[Any, None]] = TypeAdapter(dict[Any, None])
 
 
@@ -72,7 +76,13 @@ class Param:
             raise InvalidParamsError(
                 f"{self.name} is {value!r}, accepted: {self.accepted} ({reasons})"
             ) from None
-        if merged := _merged_keys(self.adapter.dump_python(coerced, warnings=False)):
+        plain = self.adapter.dump_python(coerced, warnings=False)
+        if (place := _boolean_as_number(value, plain)) is not None:
+            what = f"{place} is a boolean" if place else "a boolean"
+            raise InvalidParamsError(
+                f"{self.name} is {value!r}, accepted: {self.accepted} ({what}, no number)"
+            )
+        if merged := _merged_keys(plain):
             raise InvalidParamsError(
                 f"{self.name} is {value!r}, accepted: {self.accepted}, whose keys differ as text, since run config "
                 f"holds them as text ({merged[0]!r} and {merged[1]!r} do not)"
@@ -91,6 +101,20 @@ class Param:
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         return TypeAdapter(self.annotation)
+
+
+class ParamFault(NamedTuple):
+    """What is wrong with one param.
+
+    Args:
+        name: the param's name, or what was given as one.
+        kind: what is wrong.
+        text: the same in words, with the value and what is accepted.
+    """
+
+    name: str
+    kind: Literal["unknown", "missing", "wrong"]
+    text: str
 
 
 class Params:
@@ -151,8 +175,15 @@ class Params:
         Raises:
             InvalidParamsError: names every unknown, missing or wrong param at once.
         """
-        problems = [
-            f"{name} is no param (its value: {values[name]!r}), {self._takes()}"
+        read, faults = self.checked(values)
+        if faults:
+            raise InvalidParamsError("; ".join(fault.text for fault in faults) + ".")
+        return read
+
+    def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[ParamFault]]:
+        """Return what `read` does of those of *values* that are right, and what is wrong with the others."""
+        faults = [
+            ParamFault(name, "unknown", f"{name} is no param (its value: {values[name]!r}), {self._takes()}")
             for name in values
             if name not in self._by_name
         ]
@@ -166,12 +197,11 @@ class Params:
                 try:
                     read[param.name] = param.coerce(values[param.name])
                 except InvalidParamsError as error:
-                    problems.append(str(error))
+                    faults.append(ParamFault(param.name, "wrong", str(error)))
             else:
-                problems.append(f"{param.name} is missing, accepted: {param.accepted}")
-        if problems:
-            raise InvalidParamsError("; ".join(problems) + ".")
-        return read
+                text = f"{param.name} is missing, accepted: {param.accepted}"
+                faults.append(ParamFault(param.name, "missing", text))
+        return read, faults
 
     def plan(self, stage: Stage, values: Mapping[str, Any]) -> PlannedStage:
         """Return *stage* with those of *values*, which `read` has returned, that it takes, and how it is set up."""
@@ -213,6 +243,27 @@ class Params:
         return (
             f"accepted: {', '.join(self._by_name)}" if self._by_name else "accepted: none, it takes no params"
         )
+
+
+def _boolean_as_number(value: Any, plain: Any) -> str | None:
+    """Return where in *value* a boolean stands that became a number in *plain*, "" for itself; None for nowhere.
+
+    pydantic takes true for 1: `width: true` would make a picture of one pixel.
+    """
+    if isinstance(value, bool):
+        return "" if isinstance(plain, _NUMBERS) and not isinstance(plain, bool) else None
+    pairs: list[tuple[Any, Any, Any]] = []
+    if isinstance(value, Mapping) and isinstance(plain, Mapping):
+        pairs = [(key, each, plain[key]) for key, each in value.items() if key in plain]
+    elif isinstance(value, (list, tuple)) and isinstance(plain, (list, tuple)):
+        pairs = [(at, *pair) for at, pair in enumerate(zip(value, plain, strict=False))]
+    elif isinstance(value, (list, tuple)) and isinstance(plain, AbstractSet):
+        kept = sorted(plain, key=lambda each: not isinstance(each, bool))[:1]  # a boolean, if it has kept one
+        pairs = [(at, each, became) for at, each in enumerate(value) for became in kept]
+    for key, each, became in pairs:
+        if (place := _boolean_as_number(each, became)) is not None:
+            return f"{key}.{place}" if place else str(key)
+    return None
 
 
 def _merged_keys(plain: Any) -> tuple[Any, Any] | None:

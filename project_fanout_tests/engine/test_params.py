@@ -101,6 +101,10 @@ def read(annotation: Any, value: Any) -> Any:
         (Annotated[int, at.Interval(ge=1, le=9)], 9, 9),
         (Annotated[str, at.MinLen(2)], "ab", "ab"),
         (Any, {"any": ["thing"]}, {"any": ["thing"]}),
+        (int | bool, True, True),
+        (set[bool | int], [3, True], {3, True}),
+        (dict[str, Any], {"a": True}, {"a": True}),
+        (bool, 1, True),
     ],
 )
 def test_a_value_becomes_what_the_annotation_says(annotation: Any, value: Any, expected: Any) -> None:
@@ -138,10 +142,23 @@ def test_a_value_becomes_what_the_annotation_says(annotation: Any, value: Any, e
         (Annotated[int, Bounds(ge=1, le=9)], 10, "int, 1 to 9"),
         (Annotated[str, at.Len(1, 2)], "abc", "str, at least 1 long, at most 2 long"),
         (list[Annotated[int, at.Ge(1), at.Le(9)]], [0], "list[int (1 to 9)]"),
+        (int, True, "int"),
+        (float, False, "float"),
+        (int | str, True, "int | str"),
+        (int | None, True, "int | None"),
+        (Annotated[int, at.Ge(1)], True, "int, 1 or more"),
+        (Literal[1, 2], True, "one of 1, 2"),
+        (dt.timedelta, True, "timedelta"),
+        (list[int], [1, True], "list[int]"),
+        (tuple[float, ...], [True], "tuple[float, ...]"),
+        (set[int], [5, False], "set[int]"),
+        (dict[str, list[float]], {"a": [1, False]}, "dict[str, list[float]]"),
+        (Size, {"width": True}, "Size"),
+        (list[Size], [{"width": 1}, {"width": False}], "list[Size]"),
     ],
 )
 def test_a_value_of_another_type_is_refused(annotation: Any, value: Any, accepted: str) -> None:
-    """The message names the param, its value and what is accepted."""
+    """The message names the param, its value and what is accepted. A boolean is no number, however deep it stands."""
     with pytest.raises(InvalidParamsError) as error:
         read(annotation, value)
     assert str(error.value).startswith(f"value is {value!r}, accepted: {accepted} (")
