@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from project_fanout.engine.errors import FanoutDefinitionError, FanoutError
-from project_fanout.engine.params import Params
+from project_fanout.engine.params import ParamFault, Params
 from project_fanout.engine.plan import PlannedStage
 from project_fanout.engine.stages import Stage, describe_stage
 
@@ -68,7 +68,14 @@ class RegisteredAction:
         Raises:
             InvalidParamsError: names every unknown, missing or wrong input at once.
         """
-        values = self.params.read(inputs)
+        return self._planned(self.params.read(inputs))
+
+    def checked_plan(self, inputs: Mapping[str, Any]) -> tuple[tuple[PlannedStage, ...], list[ParamFault]]:
+        """Return what `plan` does, or no stages, and what is wrong with *inputs*."""
+        values, faults = self.params.checked(inputs)
+        return () if faults else self._planned(values), faults
+
+    def _planned(self, values: Mapping[str, Any]) -> tuple[PlannedStage, ...]:
         return tuple(self.params.plan(stage, values) for stage in self.stages)
 
 

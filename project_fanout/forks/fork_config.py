@@ -38,6 +38,9 @@ def as_given(
     forkTaskWorkflow: Annotated[Any, "Or the name of one workflow, to be run likewise."] = None,
     forkTaskWorkflowVersion: Annotated[Any, "Version of that workflow; by default the highest."] = None,
     forkTaskInputs: Annotated[Any, "A list of {input: value}, one for each task."] = None,
+    optional: Annotated[
+        Any, "Whether each of those tasks may fail; tasks of dynamicTasks have an optional of their own."
+    ] = None,
     joinOn: Annotated[Any, "taskReferenceNames of the tasks to join; by default all."] = None,
 ) -> dict[str, Any]:
     """Fork into the tasks that the run config gives."""
@@ -71,14 +74,23 @@ class ForkRunConfig(RunConfig):
 
     def _read(self, config: Mapping[str, Any]) -> RunSettings:
         """Return the settings, with the shared inputs as the param `params`; refuse a fork that cannot be started."""
-        own = super()._read(config)
+        problems = []
+        try:
+            own = super()._read(config)
+        except InvalidRunConfigError as error:
+            if self.tasks is not as_given:
+                raise
+            problems.append(str(error))
+            own = RunSettings(self.params.read(self._params_in(config)[1]), self.policy)
         settings = RunSettings({**own.params, SHARED: config.get(SHARED, {})}, own.policy)
         # Another function may be slow, or need what other assets hold: its step calls it.
         if self.tasks is as_given:
             try:
                 self.records(own.params, settings)
             except InvalidForkError as error:
-                raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+                problems.append(f"ops: {self.name}: config: {error}")
+        if problems:
+            raise InvalidRunConfigError("\n".join(problems))
         return settings
 
     def _params_in(self, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from project_fanout.forks.image_tasks import (
@@ -16,6 +17,7 @@ from project_fanout.forks.image_tasks import (
 from project_fanout.images.catalog import shipped_photos
 
 
+@with_config(ConfigDict(extra="forbid"))
 class OutputSize(TypedDict):
     """One of the wanted sizes, in pixels."""
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from project_fanout.engine.errors import FanoutError, InvalidParamsError, InvalidRecordError
+from project_fanout.engine.errors import FanoutError, InvalidRecordError
 from project_fanout.engine.model import Record, Unit, checked_key
 from project_fanout.engine.plan import Plan, PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
+from project_fanout.forks.problems import Problems, shown, some
 from project_fanout.forks.validation import usable_part
 
 #: Most tasks of a request's first job: each is a step, and Dagster keeps several events of every step.
@@ -86,17 +87,18 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
         InvalidRequestError: names all problems.
     """
     given = {name: value for name, value in request.items() if value is not None}
-    problems: list[str] = []
-    read = usable_part(JobRequest, given, problems)
+    problems = Problems()
+    read, wrong = usable_part(JobRequest, given, problems)
     if "action_chain" in given and ("action" in given or "next_actions" in given):
-        problems.append("action_chain is given beside action or next_actions: it stands for both")
+        problems.add("action_chain is given beside action or next_actions: it stands for both")
     if "next_actions" in given and "action" not in given:
-        problems.append("next_actions is given without action: name the first action, or give action_chain")
+        problems.add("next_actions is given without action: name the first action, or give action_chain")
     names = read.action_chain or [*read.action, *read.next_actions]
     items = [None] if read.fanout is None else _items(read.fanout, policy, problems)
-    stages = _stages(names, read.payload, actions, problems)
-    if given and not names and not problems:
-        problems.append("action is missing: name one, or give action_chain")
+    payload = None if "payload" in wrong else read.payload
+    stages = _stages(names, payload, actions, problems)
+    if given and not names and not wrong & {"action", "next_actions", "action_chain"}:
+        problems.add("action is missing: name one, or give action_chain")
     if problems:
         raise InvalidRequestError("; ".join(problems) + ".")
     if not given:
@@ -105,7 +107,7 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
     return (Record(f"task_{key}", [Unit(key, item)], plan) for key, item in _keyed(items))
 
 
-def _items(fanout: Any, policy: FanoutPolicy, problems: list[str]) -> Sequence[Any]:
+def _items(fanout: Any, policy: FanoutPolicy, problems: Problems) -> Sequence[Any]:
     """Return what the first action is run for, one task each."""
     if isinstance(fanout, str) and (match := _RANGE.fullmatch(fanout.strip())):
         return _range(int(match[1]), int(match[2]), policy, problems)
@@ -116,10 +118,10 @@ def _items(fanout: Any, policy: FanoutPolicy, problems: list[str]) -> Sequence[A
         try:
             given = _yaml(f"[{match[1]}]")
         except InvalidRequestError as error:
-            problems.append(str(error))
+            problems.add(str(error))
             return []
     if not isinstance(given, (list, tuple)):
-        problems.append(f"fanout is {fanout!r}, {_ACCEPTED}")
+        problems.add(f"fanout is {shown(fanout)}, {_ACCEPTED}")
         return []
     if not _few_enough(len(given), "a list", policy, problems):
         return []
@@ -128,15 +130,15 @@ def _items(fanout: Any, policy: FanoutPolicy, problems: list[str]) -> Sequence[A
         for key, _ in _keyed(given):
             checked_key(key, "task")
     except (TypeError, InvalidRecordError) as error:
-        problems.append(str(error).removesuffix("."))
+        problems.add(str(error).removesuffix("."))
         return []
     return given
 
 
-def _range(first: int, last: int, policy: FanoutPolicy, problems: list[str]) -> range:
+def _range(first: int, last: int, policy: FanoutPolicy, problems: Problems) -> range:
     what = f"range({first}, {last})"
     if first > last:
-        problems.append(
+        problems.add(
             f"fanout is {what}, which has no number: both ends count, and the first is the lower one"
         )
     elif _few_enough(last - first + 1, what, policy, problems):
@@ -144,12 +146,12 @@ def _range(first: int, last: int, policy: FanoutPolicy, problems: list[str]) -> 
     return range(0)
 
 
-def _few_enough(count: int, what: str, policy: FanoutPolicy, problems: list[str]) -> bool:
+def _few_enough(count: int, what: str, policy: FanoutPolicy, problems: Problems) -> bool:
     """Tell whether a request may have *count* tasks, before any is made."""
     limits = {"max_records": policy.max_records, "the most that a request may have": MOST_TASKS}
     for name, limit in limits.items():
         if limit is not None and count > limit:
-            problems.append(f"fanout is {what} with {count:,} tasks, accepted: {limit:,} or fewer, {name}")
+            problems.add(f"fanout is {what} with {count:,} tasks, accepted: {limit:,} or fewer, {name}")
             return False
     return True
 
@@ -163,25 +165,29 @@ def _keyed(items: Sequence[Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _stages(
-    names: Sequence[str], payload: Mapping[str, Any], actions: Actions, problems: list[str]
+    names: Sequence[str], payload: Mapping[str, Any] | None, actions: Actions, problems: Problems
 ) -> list[PlannedStage]:
+    """Return the stages of the actions that *names* name, with their inputs; *payload* is None if it is a problem."""
     found: list[RegisteredAction] = []
     for name in names:
         try:
             found.append(actions.find(name))
         except UnknownActionError as error:
-            problems.append(f"action {error}")
+            problems.add(f"action {error}")
+    if payload is None:
+        return []
     inputs = {param.name for action in found for param in action.params}
     if len(found) == len(names) and (unknown := [name for name in payload if name not in inputs]):
         accepted = ", ".join(sorted(inputs)) or "none"
-        problems.append(f"payload has {', '.join(map(repr, unknown))}, accepted by these actions: {accepted}")
+        problems.add(f"payload has {some(map(repr, unknown))}, accepted by these actions: {accepted}")
     stages: list[PlannedStage] = []
     for action in found:
         own = {param.name for param in action.params}
-        try:
-            stages += action.plan({name: value for name, value in payload.items() if name in own})
-        except InvalidParamsError as error:
-            problems.append(f"payload for {action.action.name}: {str(error).rstrip('.')}")
+        planned, faults = action.checked_plan({name: payload[name] for name in payload if name in own})
+        stages += planned
+        for fault in faults:
+            # An input of several actions is said once, as long as they say the same of it.
+            problems.add(fault.text, f"payload for {action.action.name}")
     return stages
 
 

@@ -62,11 +62,18 @@ class RequestRunConfig(RunConfig):
 
     def _read(self, config: Mapping[str, Any]) -> RunSettings:
         """Return the settings, whose params are the fields of the request; refuse one that cannot be started."""
-        settings = super()._read(config)
+        problems = []
+        try:
+            settings = super()._read(config)
+        except InvalidRunConfigError as error:
+            problems.append(str(error))
+            settings = RunSettings(self.params.read(self._params_in(config)[1]), self.policy)
         try:
             self.records(settings)
         except InvalidRequestError as error:
-            raise InvalidRunConfigError(f"ops: {self.name}: config: {error}") from None
+            problems.append(f"ops: {self.name}: config: {error}")
+        if problems:
+            raise InvalidRunConfigError("\n".join(problems))
         return settings
 
     def _params_in(self, config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

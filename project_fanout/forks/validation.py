@@ -1,44 +1,72 @@
 """Requests read by pydantic models, with every problem said in the project's own words."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from project_fanout.engine.annotations import accepted_words
+from project_fanout.forks.problems import Problems, shown
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def usable_part(model: type[_Model], given: Mapping[str, Any], problems: list[str]) -> _Model:
-    """Return *given* as *model*, whose fields all have defaults; what is wrong is left out and told to *problems*."""
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("boolean", "a boolean is no number")
+    return value
+
+
+#: Marks a number in an `Annotated`: pydantic takes true for 1.
+NUMBER = BeforeValidator(_no_boolean)
+
+
+def usable_part(
+    model: type[_Model], given: Mapping[Any, Any], problems: Problems, *, where: str = ""
+) -> tuple[_Model, frozenset[Any]]:
+    """Return *given* as *model*, whose fields all have defaults, and the names of those that are wrong.
+
+    What is wrong is left out of the model and told to *problems*, as found at *where*.
+    """
     try:
-        return model.model_validate(given)
+        return model.model_validate(given), frozenset()
     except ValidationError as error:
-        problems += problems_of(error, model)
-        wrong = {found["loc"][0] for found in error.errors()}
-        return model.model_validate({name: given[name] for name in given if name not in wrong})
-
-
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return what pydantic found in a *model* as texts, e.g. "retryCount is 'x', accepted: int | None, 0 to 99"."""
-    return [_problem(found, model) for found in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+    for each in found:
+        problems.add(_problem(each, model), where, kind=(model, *each["loc"], each["type"]))
+    wrong = frozenset(each["loc"][0] for each in found)
+    return model.model_validate({name: given[name] for name in given if name not in wrong}), wrong
 
 
 def _problem(found: Any, model: type[BaseModel]) -> str:
-    name, value = ".".join(map(str, found["loc"])), found["input"]
+    """Return what pydantic found as a text, e.g. "retryCount is 'x', accepted: int | None, 0 to 99"."""
+    *outer, last = found["loc"]
+    name, value = ".".join(map(str, found["loc"])), shown(found["input"])
     if found["type"] == "value_error":
         return str(found["ctx"]["error"])
-    if not name:
-        return f"is {value!r}, accepted: a map of {', '.join(model.model_fields)}"
     if found["type"] == "missing":
         return f"{name} is missing"
+    owner: type[BaseModel] | None = model
+    for part in outer:
+        owner = _model_of(owner.model_fields.get(part)) if owner else None
     if found["type"] == "extra_forbidden":
-        own = len(found["loc"]) == 1
-        return f"{name} is not supported here" + (
-            f", accepted: {', '.join(model.model_fields)}" if own else ""
-        )
-    if field := model.model_fields.get(name):
+        accepted = f", accepted: {', '.join(owner.model_fields)}" if owner else ""
+        return f"{name} is not supported here{accepted}"
+    if owner and (field := owner.model_fields.get(last)):
         declared = (field.annotation, None, *field.metadata)  # Annotated wants a second part
-        return f"{name} is {value!r}, accepted: {accepted_words(Annotated[declared])}"
-    return f"{name} is {value!r}: {found['msg']}"
+        inner = _model_of(field)
+        accepted = (
+            f"a map of {', '.join(inner.model_fields)}" if inner else accepted_words(Annotated[declared])
+        )
+        return f"{name} is {value}, accepted: {accepted}"
+    return f"{name} is {value}: {found['msg']}"
+
+
+def _model_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """Return the model that *field* holds, None if it holds something else."""
+    if field is None:
+        return None
+    kinds = (field.annotation, *get_args(field.annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

@@ -102,10 +102,12 @@ def test_inputs_of_other_tasks_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(InvalidRunConfigError) as refused:
         forked(dynamic_fork, config, tmp_path)
     lines = str(refused.value).splitlines()
-    assert "8 problems" in lines[0]
+    assert "2 problems" in lines[0]
+    [stray] = [line for line in lines if "and no task has that taskReferenceName" in line]
+    [without] = [line for line in lines if ": has no inputs" in line]
     for name in PICTURES:
-        assert any(f"'{SIMPLE}{name}', and no task has that taskReferenceName" in line for line in lines)
-        assert any(f"('{WORKFLOW}{name}'): has no inputs" in line for line in lines)
+        assert f"'{SIMPLE}{name}'" in stray
+        assert f"('{WORKFLOW}{name}')" in without
     assert not (tmp_path / "out").exists()
 
 

@@ -335,8 +335,10 @@ def test_a_task_in_front_of_the_fork_that_gives_nonsense():
     [failed] = [event for event in result.all_events if event.is_step_failure]
     assert failed.step_key == "broken.trigger_records"
     said = failed.step_failure_data.error.cause.message
-    assert "2 problems" in said
-    assert "dynamicTasks[0] ('a'): has no inputs" in said
+    assert "3 problems" in said
+    assert "dynamicTasks[0] ('a'): has no inputs; give it an entry in dynamicTasksInput with text" in said
+    assert "dynamicTasks[1]: the task 'shut' is not registered" in said
+    assert "dynamicTasks[1]: taskReferenceName is missing" in said
 
 
 def test_inputs_for_all_tasks_in_code_and_per_run():

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from project_fanout.engine import Unit
+from project_fanout.engine.errors import InvalidParamsError
+from project_fanout.engine.params import Params
+from project_fanout.forks.actions import Actions
 from project_fanout.forks.fetching import FileLocationError, RemoteFiles
 from project_fanout.forks.image_fork import image_tasks
 from project_fanout.forks.image_tasks import (
@@ -254,6 +257,34 @@ def test_references_and_inputs_of_the_tasks():
             for index, name in enumerate(["webp", "avif"])
         },
     }
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ({"width": 3, "height": 4, "depth": 5}, "0.depth"),
+        ({"width": 3, "height": 4, "Width": 5}, "0.Width"),
+        ({"width": True, "height": 4}, "0.width is a boolean, no number"),
+        ({"width": 3}, "0.height"),
+        ({"width": 3, "heigth": 4}, "0.heigth"),
+    ],
+)
+def test_a_size_is_a_width_and_a_height(size, said):
+    """A key that is neither is refused by its name, and so is a boolean in their place."""
+    with pytest.raises(InvalidParamsError) as refused:
+        Params(image_tasks, []).read({"outputSizes": [size]})
+    assert "outputSizes is " in str(refused.value)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("side", ["outputWidth", "outputHeight"])
+def test_a_boolean_is_no_side(side):
+    """True makes no picture of one pixel."""
+    sides = {"outputWidth": 3, "outputHeight": 4, side: True}
+    with pytest.raises(InvalidParamsError, match=f"{side} is True, accepted: int, 1 to 16383"):
+        Actions([image_convert_resize], supplied={"remote_files": None}).find("image_convert_resize").plan(
+            {"fileLocation": "a.png", "outputFormat": "png", **sides}
+        )
 
 
 def test_a_worker_that_makes_pictures_imports_little():
