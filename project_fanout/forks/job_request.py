@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from project_fanout.engine.errors import FanoutError, InvalidRecordError
@@ -13,6 +12,7 @@ from project_fanout.engine.plan import Plan, PlannedStage
 from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.values import to_json
 from project_fanout.forks.actions import Actions, RegisteredAction, UnknownActionError
+from project_fanout.forks.as_written import NotAsWrittenError, read_value
 from project_fanout.forks.problems import Problems, shown, some
 from project_fanout.forks.validation import usable_part
 
@@ -21,6 +21,7 @@ MOST_TASKS = 100_000
 
 _RANGE = re.compile(r"range\(\s*(-?\d{1,18})\s*,\s*(-?\d{1,18})\s*\)")
 _FOREACH = re.compile(r"foreach\((.*)\)", re.DOTALL)
+_SPELLED = {None: "null", True: "true", False: "false"}
 _ACCEPTED = "accepted: range(first, last) with both included, {foreach: [item, ...]}, or a list"
 
 
@@ -33,10 +34,7 @@ def _in_list(names: Any) -> Any:
 
 
 def _from_text(payload: Any) -> Any:
-    try:
-        return _mapping(payload) if isinstance(payload, str) else payload
-    except InvalidRequestError as error:
-        raise ValueError(str(error).rstrip(".")) from None
+    return _mapping(payload) if isinstance(payload, str) else payload
 
 
 class JobRequest(BaseModel):
@@ -56,19 +54,33 @@ def read_text(text: str) -> dict[str, Any]:
     A payload may be written without braces, as in `payload: campaign: 99, target_list: 42`.
 
     Raises:
-        InvalidRequestError: a line is none, its field is given before, or its value cannot be read.
+        InvalidRequestError: a line is none, its field is given before, or its value cannot be read; names each.
     """
     request: dict[str, Any] = {}
+    problems = Problems()
     for line in filter(None, map(str.strip, text.splitlines())):
         match = re.fullmatch(r"(\w+)\s*:\s*(.*)", line)
         if match is None:
-            raise InvalidRequestError(f"{line!r} is not a line of a request: write `field: value`.")
-        if match[1] in request:
-            raise InvalidRequestError(
-                f"{match[1]} is given twice, the second time as {match[2]!r}: remove one."
-            )
-        request[match[1]] = _mapping(match[2]) if match[1] == "payload" else _yaml(match[2])
+            problems.add(f"{shown(line)} is not a line of a request: write `field: value`")
+        elif match[1] in request:
+            problems.add(f"{match[1]} is given twice, the second time as {shown(match[2])}: remove one")
+        else:
+            request[match[1]] = None
+            try:
+                request[match[1]] = _field(match[1], match[2])
+            except NotAsWrittenError as error:
+                problems.add(str(error), match[1])
+    if problems:
+        raise InvalidRequestError("; ".join(problems) + ".")
     return request
+
+
+def _field(name: str, text: str) -> Any:
+    if name == "payload":
+        return _mapping(text)
+    if name == "fanout" and (_RANGE.fullmatch(text) or _FOREACH.fullmatch(text)):
+        return text
+    return read_value(text) if text else None
 
 
 def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPolicy) -> Iterator[Record]:
@@ -94,7 +106,7 @@ def read_request(request: Mapping[str, Any], actions: Actions, policy: FanoutPol
     if "next_actions" in given and "action" not in given:
         problems.add("next_actions is given without action: name the first action, or give action_chain")
     names = read.action_chain or [*read.action, *read.next_actions]
-    items = [None] if read.fanout is None else _items(read.fanout, policy, problems)
+    items = None if read.fanout is None else _items(read.fanout, policy, problems)
     payload = None if "payload" in wrong else read.payload
     stages = _stages(names, payload, actions, problems)
     if given and not names and not wrong & {"action", "next_actions", "action_chain"}:
@@ -116,9 +128,9 @@ def _items(fanout: Any, policy: FanoutPolicy, problems: Problems) -> Sequence[An
         given = fanout["foreach"]
     elif isinstance(fanout, str) and (match := _FOREACH.fullmatch(fanout.strip())):
         try:
-            given = _yaml(f"[{match[1]}]")
-        except InvalidRequestError as error:
-            problems.add(str(error))
+            given = read_value(f"[{match[1]}]")
+        except NotAsWrittenError as error:
+            problems.add(str(error), "fanout")
             return []
     if not isinstance(given, (list, tuple)):
         problems.add(f"fanout is {shown(fanout)}, {_ACCEPTED}")
@@ -130,7 +142,8 @@ def _items(fanout: Any, policy: FanoutPolicy, problems: Problems) -> Sequence[An
         for key, _ in _keyed(given):
             checked_key(key, "task")
     except (TypeError, InvalidRecordError) as error:
-        problems.add(str(error).removesuffix("."))
+        hint = "; in quotes it is text" if isinstance(fanout, str) and isinstance(error, TypeError) else ""
+        problems.add(str(error).removesuffix(".") + hint)
         return []
     return given
 
@@ -156,9 +169,13 @@ def _few_enough(count: int, what: str, policy: FanoutPolicy, problems: Problems)
     return True
 
 
-def _keyed(items: Sequence[Any]) -> Iterable[tuple[str, Any]]:
-    """Return each item with its text, or with its place where texts are missing or the same."""
-    texts = ["1" if item is None else str(item) for item in items]
+def _keyed(items: Sequence[Any] | None) -> Iterable[tuple[str, Any]]:
+    """Return each item with its text, or with its place where texts are missing or the same; a lone one is "1"."""
+    if items is None:
+        return [("1", None)]
+    texts = [
+        _SPELLED.get(item, "") if item is None or isinstance(item, bool) else str(item) for item in items
+    ]
     if len(set(texts)) == len(texts) and all(texts):
         return zip(texts, items, strict=True)
     return ((str(place), item) for place, item in enumerate(items, start=1))
@@ -193,11 +210,4 @@ def _stages(
 
 def _mapping(text: str) -> Any:
     stripped = text.strip()
-    return _yaml(stripped if stripped.startswith("{") else f"{{{stripped}}}")
-
-
-def _yaml(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InvalidRequestError(f"{text!r} cannot be read: {error}") from None
+    return read_value(stripped if stripped.startswith("{") else f"{{{stripped}}}")
