@@ -1,10 +1,15 @@
 """The assets of dynamic forks, whose tasks convert pictures, and those of `extra_kwargs`."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
 
 from project_fanout.forks.actions import Action
 from project_fanout.forks.extra_kwargs import c1, c2, generate
+from project_fanout.forks.fetched import RemoteFilesOfRun, forget_fetched
 from project_fanout.forks.fetching import RemoteFiles
 from project_fanout.forks.fork_asset import build_fork_asset
 from project_fanout.forks.image_fork import image_tasks
@@ -34,7 +39,24 @@ FORKS = "forks"
 REMOTE_FILES = "remote_files"
 
 
-RemoteFilesResource = resource_of(RemoteFiles, __name__)
+class RemoteFilesResource(resource_of(RemoteFiles, __name__)):  # type: ignore[misc]  # its fields are the dataclass's
+    """Which files image tasks may fetch over http and https; by default none."""
+
+    _run: str = PrivateAttr(default="")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note whose tasks share what they fetch."""
+        self._run = context.run.run_id if context.run else ""
+
+    def for_units(self) -> RemoteFiles:
+        """Return the settings as the stage takes them, and which run fetches."""
+        return RemoteFilesOfRun(**asdict(super().for_units()), run=self._run)
+
+    def tasks_ended(self) -> None:
+        """Remove what the tasks have shared; a fork says so before its join."""
+        forget_fetched(self._run)
+
+
 RESOURCES = {REMOTE_FILES: RemoteFilesResource()}
 ACTIONS: list[Action | Callable[..., Any]] = [
     image_convert_resize,

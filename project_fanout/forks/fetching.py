@@ -1,24 +1,28 @@
 """Fetching a file over http or https, from allowed hosts and within limits."""
 
+import datetime as dt
 import http.client
 import re
 import string
 import time
 import urllib.request
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from annotated_types import Ge, Gt
 
-from project_fanout.engine.errors import FanoutError
+from project_fanout.engine.errors import FanoutError, RetryAfter
 
 _PORTS = {"http": 80, "https": 443}
 SCHEMES = tuple(_PORTS)
 _CHUNK = 64 * 1024
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
+_NOT_NOW = (http.HTTPStatus.TOO_MANY_REQUESTS, http.HTTPStatus.SERVICE_UNAVAILABLE)
+_LONGEST_WAIT_S = 60 * 60
 _CREDENTIALS = re.compile(r"//[^/?#\s]*@")
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -41,6 +45,12 @@ class RemoteFiles:
         "Seconds for one file, checked with each piece that arrives; a silent server may take twice as long.",
         Gt(0),
     ] = 30.0
+    keep_bytes: Annotated[
+        int,
+        "Most bytes of fetched files to keep on a machine until the join, for other tasks of the run that ask for the "
+        "same URL; with 0 each task fetches its own.",
+        Ge(0),
+    ] = 500 * 1024 * 1024
 
     def allows(self, parts: SplitResult) -> bool:
         """Tell whether the host and port of a URL are among the allowed."""
@@ -61,12 +71,18 @@ def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
     take twice `timeout_s`, and one that trickles its headers longer. Only a unit's own deadline is exact.
 
     Raises:
-        FileLocationError: the host is not allowed, it redirects to another host, it does not answer with
+        FileLocationError: the host is not allowed, it redirects to one that is not, it does not answer with
             the file, or the file is too large or too slow.
+        RetryAfter: the server says when to come back.
     """
     give_up_at = time.monotonic() + remote.timeout_s
     try:
         with _opened(url, remote, give_up_at) as response:
+            if (
+                response.status in _NOT_NOW
+                and (wait_s := _wait_s(response.headers.get("Retry-After"))) is not None
+            ):
+                raise _later(url, response, wait_s)
             if response.status != http.HTTPStatus.OK:
                 # A part of a file, or none: each of them reads like a whole one.
                 raise FileLocationError(
@@ -84,7 +100,7 @@ def fetch(url: str, remote: RemoteFiles, target: Path) -> None:
 
 
 def _opened(url: str, remote: RemoteFiles, give_up_at: float) -> Any:
-    """Return the response to *url*, after redirects that stay on its host.
+    """Return the response to *url*, after redirects between allowed hosts.
 
     The opener is for http and https alone: urllib's own would also open file: and ftp: URLs, and follow
     redirects to any host.
@@ -110,18 +126,46 @@ def _opened(url: str, remote: RemoteFiles, give_up_at: float) -> Any:
         response.close()
         # Header lines are read as Latin-1, which keeps the bytes that the server has sent.
         target = urljoin(ascii_url, quote(location, safe=string.punctuation, encoding="iso-8859-1"))
-        old, new = urlsplit(ascii_url), urlsplit(target)
-        if (
-            new.hostname != old.hostname
-            or new.scheme not in SCHEMES
-            or (old.scheme, new.scheme) == ("https", "http")
-        ):
-            raise FileLocationError(
-                f"{place!r} redirects to {_without_credentials(target)!r}: a redirect has to stay on the host, and on "
-                "https."
-            )
+        if refusal := _refusal(ascii_url, target, remote):
+            raise FileLocationError(f"{place!r} redirects to {_without_credentials(target)!r}: {refusal}.")
         place = target
     raise FileLocationError(f"{url!r} redirects more than {_MOST_REDIRECTS} times.")
+
+
+def _refusal(old: str, new: str, remote: RemoteFiles) -> str | None:
+    """Return why a redirect from *old* to *new* is not followed, None if it is."""
+    try:
+        parts = urlsplit(new)
+        allowed = parts.scheme in SCHEMES and remote.allows(parts)
+    except ValueError:
+        return None  # the same is said of it as of any location
+    if not allowed or (urlsplit(old).scheme, parts.scheme) == ("https", "http"):
+        return f"a redirect has to stay on allowed hosts ({', '.join(remote.allowed_hosts)}), and on https"
+    return None
+
+
+def _wait_s(retry_after: str | None) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, None if it asks for nothing that can be read."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    # Without a zone it means UTC, as all dates of HTTP are.
+    at = at if at.tzinfo else at.replace(tzinfo=dt.timezone.utc)
+    return max(0.0, (at - dt.datetime.now(dt.timezone.utc)).total_seconds())
+
+
+def _later(url: str, response: Any, wait_s: float) -> FanoutError:
+    said = f"{url!r} was answered with {response.status} {response.reason}"
+    if wait_s > _LONGEST_WAIT_S:
+        return FileLocationError(
+            f"{said} and asks for {wait_s:,.0f} s of patience, accepted: {_LONGEST_WAIT_S:,} s or less. Start "
+            "the run again then."
+        )
+    return RetryAfter(wait_s, f"{said}, to be tried again after {wait_s:.0f} s.")
 
 
 def _copy(response: Any, url: str, remote: RemoteFiles, target: Path, give_up_at: float) -> None:

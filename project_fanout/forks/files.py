@@ -1,14 +1,14 @@
 """Getting at a file by path or URL."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from project_fanout.forks.fetching import SCHEMES, FileLocationError, RemoteFiles, fetch
+from project_fanout.forks.fetched import fetched
+from project_fanout.forks.fetching import SCHEMES, FileLocationError, RemoteFiles
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 
@@ -38,16 +38,15 @@ def local_path(location: str) -> Path | None:
 
 @contextmanager
 def opened_locally(location: str, remote: RemoteFiles) -> Iterator[Path]:
-    """Give the path of the file at *location*; what had to be fetched is removed afterwards.
+    """Give the path of the file at *location*; what had to be fetched may be gone afterwards.
 
     Raises:
         FileLocationError: *location* is not acceptable, or what is there cannot be fetched.
+        RetryAfter: the server says when to come back.
     """
     path = local_path(location)
     if path is not None:
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="project_fanout_") as folder:
-        path = Path(folder) / "file"
-        fetch(location, remote, path)
+    with fetched(location, remote) as path:
         yield path

@@ -62,9 +62,14 @@ class ForkOps(FanoutOps):
     ) -> None:
         """Refuse to materialise without a task that is not optional.
 
+        Before that, resources of the tasks that have a `tasks_ended` are told so.
+
         Raises:
             JoinFailedError: names each of them.
         """
+        for key in self.declared.supplied:
+            if told := getattr(getattr(context.resources, key, None), "tasks_ended", None):
+                told()
         required = [record for record in fan_in.records if not _branch(record).optional]
         failed = [record for record in required if record.outcome.failed]
         if failed:

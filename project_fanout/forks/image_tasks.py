@@ -11,7 +11,8 @@ from PIL import Image
 
 from project_fanout.common import replace_file
 from project_fanout.engine.model import Unit
-from project_fanout.forks.fetching import RemoteFiles, fetch
+from project_fanout.forks.fetched import fetched
+from project_fanout.forks.fetching import RemoteFiles
 from project_fanout.forks.files import local_path, opened_locally
 from project_fanout.images import pixels
 from project_fanout.images.encoding import Encoding, check_encoding, encoded
@@ -88,7 +89,8 @@ def fetch_picture(
         on_error.callback(shutil.rmtree, work, ignore_errors=True)
         if source is None:
             source = work / "source"
-            fetch(fileLocation, remote_files, source)
+            with fetched(fileLocation, remote_files) as file:
+                shutil.copyfile(file, source)
         with opened(source, DEFAULT_MAX_PIXELS) as image:
             on_error.pop_all()
             return {"source": str(source), "work": str(work), "width": image.width, "height": image.height}

@@ -2,6 +2,7 @@
 
 import io
 import os
+import tempfile
 
 import dagster as dg
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from project_fanout.forks.assets import RemoteFilesResource, dynamic_fork, image_fork
 from project_fanout.forks.join import JoinFailedError
 from project_fanout.images.catalog import shipped_photos
+from project_fanout.orchestration import UnitPoolResource
 from project_fanout.orchestration.run_config import InvalidRunConfigError
 from project_fanout_tests.forks.conductor_example import (
     HOST,
@@ -22,7 +24,7 @@ from project_fanout_tests.forks.conductor_example import (
     for_workflows,
     mended,
 )
-from project_fanout_tests.forks.servers import content, standing_in_for
+from project_fanout_tests.forks.servers import content, redirect, serving, standing_in_for
 
 SIMPLE, WORKFLOW = "image_convert_resize_", "image_convert_resize_subworkflow_"
 
@@ -125,3 +127,42 @@ def test_a_host_that_is_not_allowed_is_not_asked(tmp_path):
             },
         )
     assert "4 of 4 required tasks did not complete" in str(failed.value)
+
+
+@pytest.mark.parametrize("name", [SIMPLE[:-1], WORKFLOW[:-1]])
+def test_the_picture_is_fetched_once_and_when_the_server_allows(tmp_path, monkeypatch, name):
+    """The tasks of a fork, in processes of their own, share one answer of the server; a "not now" costs no attempt."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    picture = content((shipped_photos() / "chelsea.png").read_bytes())
+    not_now = content(b"", status=429, Retry_After="1")
+    asked = []
+    with serving({"/moved": picture}) as (host, fetched):
+
+        def answer(request):
+            asked.append(request.path)
+            (not_now if len(asked) == 1 else redirect(f"http://{host}/moved"))(request)
+
+        with serving({"/a": answer}) as (other, _):
+            config = {
+                "fileLocation": f"http://{other}/a",
+                "outputFormats": ["png", "jpg"],
+                "outputSizes": [{"width": 30, "height": 30}, {"width": 20, "height": 20}],
+                "taskName": name,
+                "policy": {"max_attempts": 1},
+                "params": {"output_dir": str(tmp_path / "out")},
+            }
+            result = dg.materialize(
+                [image_fork],
+                resources={
+                    "unit_pool": UnitPoolResource(max_workers=2),
+                    "remote_files": RemoteFilesResource(allowed_hosts=[host, other]),
+                },
+                run_config={"ops": {"image_fork": {"config": config}}},
+            )
+        join = result.output_for_node("image_fork")
+    assert [task["status"] for task in join.values()] == ["COMPLETED"] * 4
+    assert (asked, fetched) == (["/a", "/a"], ["/moved"])
+    assert not list((tmp_path / "temporary").glob("project_fanout_fetched_*"))

@@ -1,9 +1,18 @@
 """Where a file may be, and what the network may bring: against real servers on this machine."""
 
+import os
+import tempfile
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 
+from project_fanout.engine.errors import RetryAfter
+from project_fanout.forks.fetched import RemoteFilesOfRun, forget_fetched
 from project_fanout.forks.fetching import FileLocationError, RemoteFiles, fetch
 from project_fanout.forks.files import local_path, opened_locally
 from project_fanout_tests.forks.servers import content, endless, redirect, serving, standing_in_for
@@ -115,6 +124,23 @@ def test_which_hosts_an_entry_allows(allowed, url, allows):
     assert RemoteFiles(allowed_hosts=(allowed,)).allows(urlsplit(url)) is allows
 
 
+@pytest.mark.parametrize("named_as", ["127.0.0.1", "localhost"])
+def test_a_redirect_to_another_allowed_host(tmp_path, named_as):
+    """A file that an allowed host has moved to another allowed one is fetched there, and back again."""
+    answers, others = {}, {"/a": content(b"x")}
+    with serving(answers) as (host, asked), serving(others) as (other, asked_other):
+        elsewhere = other.replace("127.0.0.1", named_as)
+        answers.update({"/moved": redirect(f"http://{elsewhere}/a"), "/b": content(b"y")})
+        others["/back"] = redirect(f"http://{host}/b")
+        answers["/round"] = redirect(f"//{elsewhere}/back")
+        remote = RemoteFiles((host, elsewhere))
+        fetch(f"http://{host}/moved", remote, tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == b"x"
+        fetch(f"http://{host}/round", remote, tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == b"y"
+    assert (asked, asked_other) == (["/moved", "/round", "/b"], ["/a", "/back"])
+
+
 def test_redirects_to_other_hosts_are_not_followed(tmp_path):
     """An allowed host cannot send the request on: not to another host, nor to a file, nor round in circles."""
     with serving({"/a": content(b"secret")}) as (other, asked_other):
@@ -191,6 +217,186 @@ def test_other_reasons(tmp_path, url, said):
     assert "secret" not in reason
 
 
+def later(status, retry_after):
+    """An answer that asks for patience."""
+    return content(b"no", status=status, Retry_After=retry_after)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [
+        (lambda: "2", 2, 2),
+        (lambda: " 0 ", 0, 0),
+        (lambda: "3600", 3600, 3600),
+        (lambda: formatdate(time.time() + 100, usegmt=True), 50, 100),
+        (lambda: formatdate(time.time() - 100, usegmt=True), 0, 0),
+    ],
+)
+def test_a_server_that_says_when_to_come_back(tmp_path, status, retry_after, least, most):
+    """A Retry-After, in seconds or as a date, is what the unit waits, with no attempt lost."""
+    with serving({"/a": later(status, retry_after())}) as (host, _), pytest.raises(RetryAfter) as told:
+        fetch(f"http://{host}/a", RemoteFiles((host,)), tmp_path / "file")
+    assert least <= told.value.seconds <= most
+    assert f"/a' was answered with {status}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "said"),
+    [
+        (429, "soon", "was answered with 429 Too Many Requests, accepted: 200"),
+        (429, "-5", "was answered with 429 Too Many Requests, accepted: 200"),
+        (429, "1.5", "was answered with 429 Too Many Requests, accepted: 200"),
+        (429, "", "was answered with 429 Too Many Requests, accepted: 200"),
+        (
+            503,
+            "86400",
+            "was answered with 503 Service Unavailable and asks for 86,400 s of patience, accepted: 3,600 s",
+        ),
+        (404, "5", "was answered with 404 Not Found, accepted: 200"),
+    ],
+)
+def test_other_answers_are_failures(tmp_path, status, retry_after, said):
+    """Without a time that can be read, or with one in the far future, the answer is a failure."""
+    with serving({"/a": later(status, retry_after)}) as (host, _):
+        assert said in refused(f"http://{host}/a", tmp_path, allowed_hosts=(host,))
+
+
+@pytest.fixture
+def of_run(monkeypatch, tmp_path):
+    """Make the settings of a run of its own, whose shared files are in a folder of the test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return lambda *hosts, **settings: RemoteFilesOfRun(hosts, run=f"run{tmp_path.name}", **settings)
+
+
+def together(count, work):
+    """Do *work* in that many threads at once, and return what each of them returned or raised."""
+    barrier = threading.Barrier(count)
+
+    def started(_):
+        barrier.wait()
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001  # it is what is asked for
+            return error
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(started, range(count)))
+
+
+def test_one_url_is_fetched_once_for_all_tasks_of_a_run(of_run):
+    """Tasks that ask for one URL, at once or later, share one answer of the server; at the end it goes."""
+    with serving({"/a": content(b"x" * 100_000), "/b": content(b"y")}) as (host, asked):
+        remote = of_run(host)
+
+        def read(path="/a"):
+            with opened_locally(f"http://{host}{path}", remote) as file:
+                return file.read_bytes()
+
+        assert together(8, read) == [b"x" * 100_000] * 8
+        assert read("/b") == b"y"
+        assert read() == read("/a#part") == b"x" * 100_000
+        assert asked == ["/a", "/b"]
+        forget_fetched(remote.run)
+        assert list(Path(tempfile.gettempdir()).iterdir()) == []
+        assert read() == b"x" * 100_000
+    assert asked == ["/a", "/b", "/a"]
+
+
+def test_another_run_fetches_anew(of_run):
+    """What one run has fetched may have changed for the next one."""
+    with serving({"/a": content(b"x")}) as (host, asked):
+        for run in ("one", "two"):
+            with opened_locally(f"http://{host}/a", replace(of_run(host), run=run)) as file:
+                assert file.read_bytes() == b"x"
+    assert asked == ["/a", "/a"]
+
+
+def test_those_who_wait_share_a_failure_and_a_later_attempt_asks_again(of_run):
+    """A file that cannot be had is asked for once by all who wait for it, and once more by who comes after."""
+    arrived = threading.Semaphore(0)
+
+    def slow(request):
+        for _ in range(5):
+            arrived.acquire(timeout=30)
+        # They are about to wait for the lock, of which nothing tells.
+        threading.Event().wait(0.3)
+        request.send_error(500)
+
+    answers = {"/a": slow}
+    with serving(answers) as (host, asked):
+        remote = of_run(host)
+
+        def read():
+            arrived.release()
+            with opened_locally(f"http://{host}/a", remote) as file:
+                return file.read_bytes()
+
+        failures = together(5, read)
+        assert {type(failure) for failure in failures} == {FileLocationError}
+        assert len({str(failure) for failure in failures}) == 1
+        assert asked == ["/a"]
+        answers["/a"] = content(b"x")
+        assert read() == b"x"
+    assert asked == ["/a", "/a"]
+
+
+def test_a_server_is_left_alone_as_long_as_it_asks(of_run):
+    """Who comes before the time that a server has named waits for the rest of it; the server hears nothing."""
+    with serving({"/a": later(429, "100")}) as (host, asked):
+        remote = of_run(host)
+        for _ in range(3):
+            with pytest.raises(RetryAfter) as told, opened_locally(f"http://{host}/a", remote):
+                pass
+            assert 0 < told.value.seconds <= 100
+    assert asked == ["/a"]
+
+
+def test_no_more_files_are_kept_than_allowed(of_run):
+    """Beyond keep_bytes those that were used longest ago go, but never one in use; with 0 none is kept."""
+    paths = ["/a", "/b", "/c"]
+    with serving({path: content(path.encode() * 5) for path in paths}) as (host, asked):
+
+        def kept(remote):
+            folder = Path(tempfile.gettempdir())
+            return sorted(
+                file.read_bytes()[:2].decode()
+                for file in folder.rglob("*")
+                if file.is_file() and not file.suffix
+            )
+
+        remote = of_run(host, keep_bytes=20)
+        for path in (*paths, "/c", "/a"):
+            with opened_locally(f"http://{host}{path}", remote) as file:
+                assert file.read_bytes() == path.encode() * 5
+        assert asked == ["/a", "/b", "/c", "/a"]
+        assert kept(remote) == ["/a", "/c"]
+        small = replace(remote, keep_bytes=1, run="small")
+        with (
+            opened_locally(f"http://{host}/a", small) as one,
+            opened_locally(f"http://{host}/b", small) as other,
+        ):
+            assert (one.read_bytes(), other.read_bytes()) == (b"/a" * 5, b"/b" * 5)
+        forget_fetched(remote.run)
+        forget_fetched("small")
+        with opened_locally(f"http://{host}/a", replace(remote, keep_bytes=0)) as file:
+            assert file.read_bytes() == b"/a" * 5
+        assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_a_killed_run_leaves_its_files_for_a_day(of_run):
+    """The first to fetch in another run removes what is older."""
+    with serving({"/a": content(b"x")}) as (host, _):
+        for run in ("old", "young"):
+            with opened_locally(f"http://{host}/a", replace(of_run(host), run=run)) as file:
+                pass
+            if run == "old":
+                os.utime(file.parent, (0, 0))
+        assert [folder.name for folder in Path(tempfile.gettempdir()).iterdir()] == [
+            "project_fanout_fetched_young"
+        ]
+
+
 def test_nobody_there(tmp_path):
     """A host that does not answer is named with the system's reason."""
     with serving({}) as (host, _):
@@ -209,5 +415,5 @@ def test_https_is_verified(tmp_path, monkeypatch):
         monkeypatch.setenv("SSL_CERT_FILE", environment["SSL_CERT_FILE"])
         fetch("https://pictures.example/a", RemoteFiles(("pictures.example",)), tmp_path / "file")
         said = refused("https://pictures.example/plain", tmp_path, allowed_hosts=("pictures.example",))
-        assert "a redirect has to stay on the host, and on https" in said
+        assert "a redirect has to stay on allowed hosts (pictures.example), and on https" in said
     assert (tmp_path / "file").read_bytes() == b"x"
