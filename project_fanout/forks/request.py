@@ -17,7 +17,8 @@ from project_fanout.forks.join import Branch
 from project_fanout.forks.problems import Problems, shown, some
 from project_fanout.forks.validation import NUMBER, usable_part
 
-#: What Conductor adds to the inputs of each task of a list; an action gets it if it takes it.
+#: What Conductor adds to the inputs of each task of a list. Here an action that takes it gets it, and for others it is
+#: left out: they may read their payload as a type that has no such field.
 INDEX = "__index"
 
 
@@ -300,6 +301,8 @@ class _Reading:
 
     def _record(self, wanted: _Wanted, *, joined: bool) -> Record | None:
         where, task, action, inputs, _ = wanted
+        if action is None or INDEX not in _names(action):
+            inputs = {name: value for name, value in inputs.items() if name != INDEX}
         stages = self._stages(wanted)
         reference = task.taskReferenceName
         try:

@@ -12,6 +12,7 @@ from project_fanout.forks.actions import Action, Actions
 from project_fanout.forks.fork_asset import build_fork_asset
 from project_fanout.forks.join import JoinFailedError
 from project_fanout.forks.request import read_fork
+from project_fanout.forks.request_asset import build_request_asset
 from project_fanout.orchestration import UnitPoolResource, build_fanout_asset
 from project_fanout.orchestration.run_config import InvalidRunConfigError
 from project_fanout_tests.forks import jobs
@@ -240,6 +241,31 @@ def test_what_cannot_run_is_refused_before_any_step(tmp_path):
     ):
         assert each in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("asset", "config", "said"),
+    [
+        (fork, {"forkTaskName": "treble", "forkTaskInputs": [{}]}, "forkTaskName: the task 'treble' is not"),
+        (
+            build_request_asset("request", actions=ACTIONS),
+            {"action": "treble"},
+            "action 'treble' is not registered",
+        ),
+    ],
+)
+def test_a_wrong_policy_hides_no_wrong_request(asset, config, said):
+    """What is wrong with the policy and with the request itself is in one message."""
+    with pytest.raises(InvalidRunConfigError) as refused:
+        materialize(asset, {**config, "policy": {"max_attempts": 0}})
+    assert "max_attempts is 0" in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_every_task_of_a_list_may_be_optional():
+    """With the fork's optional no failure of a task fails the join."""
+    result = materialize(fork, {"forkTaskName": "fail", "forkTaskInputs": [{}, {}], "optional": True})
+    assert {task["status"] for task in result.output_for_node("fork").values()} == {"COMPLETED_WITH_ERRORS"}
 
 
 def test_a_result_that_cannot_travel_fails_its_task():

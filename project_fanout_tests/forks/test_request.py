@@ -402,18 +402,14 @@ def numbered(unit, *, number: int, __index: int) -> dict:
 
 
 def test_the_index_of_each_task_of_a_list():
-    """Conductor's __index is in the payload, wins over one that is given, and is an input of who takes it."""
+    """Conductor's __index is an input of who takes it, wins over one that is given, and is left out for others."""
     actions = Actions([double, numbered])
     for name, taken in (("double", [{}, {}]), ("numbered", [{"__index": 0}, {"__index": 1}])):
         form = {"forkTaskName": name, "forkTaskInputs": [{"number": 1}, {"number": 2, "__index": 9}]}
         records = read(form, actions=actions)
-        assert [record.units[0].payload for record in records] == [
-            {"number": 1, "__index": 0},
-            {"number": 2, "__index": 1},
-        ]
-        assert [dict(record.plan.stages[0].params) for record in records] == [
-            {"number": number + 1, **index} for number, index in enumerate(taken)
-        ]
+        expected = [{"number": number + 1, **index} for number, index in enumerate(taken)]
+        assert [record.units[0].payload for record in records] == expected
+        assert [dict(record.plan.stages[0].params) for record in records] == expected
 
 
 @pytest.mark.parametrize(
