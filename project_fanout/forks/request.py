@@ -143,13 +143,15 @@ class _Reading:
             return ()
         if same:
             wanted = self._same_task(request, given, wrong)
+            references = {each.task.taskReferenceName for each in wanted}
         else:
             wanted = self._differing_tasks(request, wrong)
+            references = {name for name in map(_reference, request.dynamicTasks) if name}
             if request.optional:
                 self.problems.add(
-                    "optional is True beside dynamicTasks, accepted there: False; give it to each task that may fail"
+                    "optional is True, which goes with forkTaskName and forkTaskWorkflow alone: give it to each task "
+                    "of dynamicTasks that may fail"
                 )
-        references = {each.task.taskReferenceName for each in wanted}
         # Where the tasks could not be read, nobody knows their references.
         if not same and "dynamicTasks" not in wrong:
             self._check_strays("dynamicTasksInput has inputs for", request.dynamicTasksInput, references)
@@ -218,7 +220,7 @@ class _Reading:
                     f"is {shown(document)}, accepted: a map of {accepted}", where, kind="no task"
                 )
                 continue
-            if isinstance(reference := document.get("taskReferenceName"), str) and reference:
+            if reference := _reference(document):
                 places.setdefault(reference, []).append(where)
                 where += f" ({shown(reference)})"
             wanted.append(self._task(where, document, request, complete="dynamicTasksInput" not in wrong))
@@ -303,10 +305,10 @@ class _Reading:
         where, task, action, inputs, _ = wanted
         if action is None or INDEX not in _names(action):
             inputs = {name: value for name, value in inputs.items() if name != INDEX}
-        stages = self._stages(wanted)
+        stages, faulty = self._stages(wanted)
         reference = task.taskReferenceName
         try:
-            to_json(inputs, "inputs")
+            to_json({name: value for name, value in inputs.items() if name not in faulty}, "inputs")
             if action is None or stages is None or not reference:
                 return None
             branch = Branch(
@@ -321,11 +323,11 @@ class _Reading:
             self.problems.add(str(error), where)
             return None
 
-    def _stages(self, wanted: _Wanted) -> tuple[PlannedStage, ...] | None:
-        """Return what *wanted* runs, None if its inputs are a problem."""
+    def _stages(self, wanted: _Wanted) -> tuple[tuple[PlannedStage, ...] | None, frozenset[str]]:
+        """Return what *wanted* runs, None if its inputs are a problem, and which of them are."""
         where, _, action, inputs, complete = wanted
         if action is None:
-            return None
+            return None, frozenset()
         has = _names(action)
         own = {name: value for name, value in inputs.items() if name in has or name != INDEX}
         shared = {name: value for name, value in self.shared.items() if name in has and name not in own}
@@ -343,7 +345,7 @@ class _Reading:
         if theirs:
             kind = (str(action.action), *(fault[:2] for fault in theirs))
             self.problems.add(text, where, kind=(kind, not own))
-        return None if faults else stages
+        return None if faults else stages, frozenset(fault.name for fault in faults)
 
     def _policy(self, task: ForkTask) -> FanoutPolicy:
         policy = self.policy
@@ -357,3 +359,9 @@ class _Reading:
 
 def _names(action: RegisteredAction) -> frozenset[str]:
     return frozenset(param.name for param in action.params)
+
+
+def _reference(document: object) -> str | None:
+    """Return the reference of what may be a task, None if it has none."""
+    found = document.get("taskReferenceName") if isinstance(document, Mapping) else None
+    return found if isinstance(found, str) and found else None

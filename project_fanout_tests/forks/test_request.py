@@ -220,7 +220,7 @@ def test_all_problems_in_one_message():
         ),
         (
             fork(task("a"), optional=True),
-            "optional is True beside dynamicTasks, accepted there: False; give it to each task",
+            "optional is True, which goes with forkTaskName and forkTaskWorkflow alone: give it to each task of",
         ),
         ({"dynamicTask": []}, "dynamicTask is not supported here, accepted: dynamicTasks, "),
     ],
@@ -486,6 +486,10 @@ def test_a_cause_is_said_where_it_was_written():
     assert problems(fork(task("a"), task("b"), inputs={}), shared={"number": "x"}) == [
         "params: number is 'x', accepted: int (Input should be a valid integer, unable to parse string as an integer)"
     ]
+    [said] = problems(fork(task("a"), inputs={"a": {"number": float("inf")}}))
+    assert said.startswith("dynamicTasks[0] ('a'): number is inf, accepted: int")
+    [said] = problems(fork(task("\ud800")))
+    assert "taskReferenceName is '\\ud800', accepted: str" in said
     [said] = problems(fork(task("a", startDelay="x" * 10_000)))
     assert len(said) < 500
     for said in problems({"forkTaskName": "double", "forkTaskInputs": [{"number": "x"}], "optional": 7}):
