@@ -1,7 +1,7 @@
 """`build_fork_asset`: a graph-backed asset that forks into tasks known at run time, and joins them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -43,10 +43,10 @@ class ForkOps(FanoutOps):
     run_config: ForkRunConfig
 
     def find_records(
-        self, settings: RunSettings, ins: Mapping[str, Any], partition_key: str | None
+        self, settings: RunSettings, ins: Mapping[str, Any], partition_keys: Sequence[str]
     ) -> Iterable[Record]:
         """Call the tasks function and read what it returned, as a whole."""
-        request: Any = super().find_records(settings, ins, partition_key)
+        request: Any = super().find_records(settings, ins, partition_keys)
         if not isinstance(request, Mapping):
             raise InvalidForkError(
                 f"{function_behind(self.records).__name__} returned {request!r}, a {type(request).__name__}: return "

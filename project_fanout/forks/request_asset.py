@@ -98,7 +98,7 @@ class RequestOps(FanoutOps):
         self,
         settings: RunSettings,
         ins: Mapping[str, Any],  # noqa: ARG002  # a request has no upstream assets
-        partition_key: str | None,  # noqa: ARG002  # what others need
+        partition_keys: Sequence[str],  # noqa: ARG002  # what others need
     ) -> Iterable[Record]:
         """Return the tasks of the request."""
         return self.run_config.records(settings)

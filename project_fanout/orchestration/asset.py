@@ -17,16 +17,9 @@ from project_fanout.engine.policy import FanoutPolicy
 from project_fanout.engine.stages import describe_stage
 from project_fanout.orchestration.beta import beta_parts_of_dagster
 from project_fanout.orchestration.declaration import check_aggregate, check_resources, check_stages
-from project_fanout.orchestration.ops import PARTITION_KEY, FanoutOps, Upstream
+from project_fanout.orchestration.ops import PARTITION_KEY, PARTITION_KEYS, FanoutOps, Upstream
 from project_fanout.orchestration.options import Declared, FanoutOptions
-from project_fanout.orchestration.resources import LEDGER, UNIT_POOL, LedgerResource, UnitPoolResource
 from project_fanout.orchestration.run_config import RunConfig
-
-# One definition for all assets: a job refuses two resources of one key that are not the same object.
-_DEFAULT_RESOURCES: Mapping[str, dg.ResourceDefinition] = {
-    UNIT_POOL: UnitPoolResource().get_resource_definition(),
-    LEDGER: LedgerResource().get_resource_definition(),
-}
 
 
 class FanoutAssetsDefinition(AssetsDefinition):
@@ -43,7 +36,13 @@ class FanoutAssetsDefinition(AssetsDefinition):
             return FanoutAssetsDefinition(**attributes)
 
     def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> "AssetsDefinition":
-        """Return the asset with *resource_defs*, which win over its own."""
+        """Return the asset with *resource_defs*, which win over its own.
+
+        Raises:
+            FanoutDefinitionError: one has the key of its pool or its ledger, and is something else.
+        """
+        if (ops := ops_of(self)) is not None:
+            ops.run_resources.check(resource_defs)
         attributes = self.get_attributes_dict()
         attributes["resource_defs"] = {
             key: resource for key, resource in self.resource_defs.items() if key not in resource_defs
@@ -62,6 +61,7 @@ def build_fanout_asset(
     params: Mapping[str, Any] | None = None,
     resources: Mapping[str, Any] | None = None,
     ins: Mapping[str, Any] | None = None,
+    deps: Iterable[Any] | None = None,
     key_prefix: str | Sequence[str] | None = None,
     group_name: str | None = None,
     description: str | None = None,
@@ -80,6 +80,8 @@ def build_fanout_asset(
     pool: str | None = None,
     io_manager_key: str | None = None,
     step_io_manager_key: str | None = None,
+    unit_pool_key: str | None = None,
+    ledger_key: str | None = None,
 ) -> AssetsDefinition:
     """Return a graph-backed asset: a step that finds the records, one per record, one that collects.
 
@@ -93,7 +95,8 @@ def build_fanout_asset(
     Args:
         name: the asset's name.
         records: returns or yields the `Record`s. Its positional parameters are upstream assets, its
-            keyword-only parameters are params; `partition_key`, if it names it, is the partition's key.
+            keyword-only parameters are params; `partition_key`, if it names it, is the partition's key, and
+            `partition_keys` the list of all keys of a run that has several.
         stages: functions `stage(unit, *, param=default)` at the top level of importable modules. Each
             returns a value (docs/values.md) or a `Fanout`; units of a `Fanout` go to the next stage, and any other
             result of a stage that is not the last becomes the payload of one unit of the next.
@@ -103,8 +106,9 @@ def build_fanout_asset(
             of the table is in memory.
         check_specs: checks whose results *aggregate* returns, besides the asset's own
             `all_units_succeeded`.
-        policy, params, resources, ins, key_prefix: see `FanoutOptions`.
-        retry_policy, op_tags, pool, io_manager_key, step_io_manager_key: of the steps, see `StepOptions`.
+        policy, params, resources, ins, deps, key_prefix: see `FanoutOptions`.
+        retry_policy, op_tags, pool, io_manager_key, step_io_manager_key, unit_pool_key, ledger_key: of the steps,
+            see `StepOptions`.
         group_name, description, metadata, tags, kinds, owners, partitions_def, backfill_policy,
             code_version, automation_condition, hooks: as for `dagster.graph_asset`.
 
@@ -116,6 +120,7 @@ def build_fanout_asset(
         params=params,
         resources=resources,
         ins=ins,
+        deps=deps,
         key_prefix=key_prefix,
         group_name=group_name,
         description=description,
@@ -133,6 +138,8 @@ def build_fanout_asset(
         pool=pool,
         io_manager_key=io_manager_key,
         step_io_manager_key=step_io_manager_key,
+        unit_pool_key=unit_pool_key,
+        ledger_key=ledger_key,
     )
 
     def make(declared: Declared) -> FanoutOps:
@@ -152,7 +159,7 @@ def build_fanout_asset(
                     records,
                     stages,
                     declared.params,
-                    reserved=frozenset({PARTITION_KEY}),
+                    reserved=frozenset({PARTITION_KEY, PARTITION_KEYS}),
                     supplied=declared.supplied,
                 ),
                 declared.policy,
@@ -190,7 +197,7 @@ def define_asset(
             ins={name: upstream.asset_in for name, upstream in ops.upstream.items()},
             config=dg.ConfigMapping(config_fn=ops.config_of_ops, config_schema=ops.run_config.schema()),
             check_specs=ops.check_specs,
-            resource_defs={**_DEFAULT_RESOURCES, **ops.resource_defs},
+            resource_defs=ops.resource_defs,
             **{**described, **declared.asset},
         )(ops.compose())
         defined = FanoutAssetsDefinition(**decorated.get_attributes_dict())
@@ -220,14 +227,15 @@ def upstream_of(records: Callable[..., Any], declared: Declared) -> dict[str, Up
         )
     parameters = inspect.signature(records).parameters
     backfill_policy = declared.asset.get("backfill_policy")
-    if PARTITION_KEY in parameters and declared.asset.get("partitions_def") is None:
+    asked = [name for name in (PARTITION_KEY, PARTITION_KEYS) if name in parameters]
+    if asked and declared.asset.get("partitions_def") is None:
         raise FanoutDefinitionError(
-            "records takes partition_key, but the asset has no partitions; give partitions_def."
+            f"records takes {asked[0]}, but the asset has no partitions; give partitions_def."
         )
     if PARTITION_KEY in parameters and backfill_policy and backfill_policy.max_partitions_per_run != 1:
         raise FanoutDefinitionError(
             "records takes partition_key, but with this backfill_policy a run can have several partitions: "
-            f"leave {backfill_policy} or partition_key out."
+            f"take partition_keys, which is a list of all of them, or leave {backfill_policy} out."
         )
     hints = annotations_of(records)
     upstream: dict[str, Upstream] = {}
@@ -237,7 +245,7 @@ def upstream_of(records: Callable[..., Any], declared: Declared) -> dict[str, Up
                 f"records takes {parameter}, which hides what it takes; name each upstream asset as "
                 "a positional and each param as a keyword-only parameter."
             )
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name == PARTITION_KEY:
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY or parameter.name in asked:
             continue
         if parameter.name == "context":
             raise FanoutDefinitionError(
@@ -252,4 +260,31 @@ def upstream_of(records: Callable[..., Any], declared: Declared) -> dict[str, Up
             f"ins names {', '.join(map(repr, unknown))}, accepted: the positional parameters of "
             f"records ({', '.join(upstream) or 'it has none'})."
         )
-    return upstream
+    return {**upstream, **_waited_for(declared, upstream)}
+
+
+def _waited_for(declared: Declared, upstream: Mapping[str, Upstream]) -> dict[str, Upstream]:
+    """Return the assets of `deps`, whose values nothing takes.
+
+    Raises:
+        FanoutDefinitionError: one of them is no asset, or is taken already.
+    """
+    taken = {each.asset_in.key: name for name, each in upstream.items()}
+    waited_for: dict[str, Upstream] = {}
+    for given in declared.deps:
+        try:
+            dep = dg.AssetDep.from_coercible(given)
+        except Exception as error:
+            raise FanoutDefinitionError(
+                f"deps: {given!r} is a {type(given).__name__}, accepted: assets, AssetSpecs, AssetDeps and asset keys."
+            ) from error
+        if (name := taken.get(dep.asset_key)) is not None:
+            raise FanoutDefinitionError(
+                f"deps names {dep.asset_key.to_user_string()!r}, whose value records takes as {name!r}: leave it out."
+            )
+        name = f"after_{dep.asset_key.to_python_identifier()}"
+        asset_in = dg.AssetIn(
+            key=dep.asset_key, partition_mapping=dep.partition_mapping, dagster_type=dg.Nothing
+        )
+        waited_for[name] = Upstream(Any, asset_in)
+    return waited_for

@@ -1,6 +1,8 @@
 """What the collect step makes of the outcomes: a failed run, or the asset's value, metadata and checks."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
@@ -121,6 +123,29 @@ def results(
     only = checks[1].name if len(checks) == 2 else None
     for check in found:
         yield check._replace(asset_key=None, check_name=check.check_name or only)
+
+
+@contextmanager
+def not_tried_again(context: dg.OpExecutionContext) -> Iterator[None]:
+    """Let an error in the block fail the step at once, whatever its retry policy: it would come again.
+
+    An `OSError` may not: a file or a server was away. What Dagster has raised, or the user for Dagster, means what it
+    says.
+    """
+    try:
+        yield
+    except (OSError, dg.Failure, dg.RetryRequested, dg.DagsterError):
+        raise
+    except Exception as error:
+        # What Dagster makes of an error where there is no retry policy.
+        raise dg.DagsterExecutionStepExecutionError(
+            f"Error occurred while executing {context.get_step_execution_context().describe_op()}:",
+            user_exception=error,
+            original_exc_info=sys.exc_info(),
+            step_key=context.get_step_execution_context().step.key,
+            op_name=context.op.name,
+            op_def_name=context.op_def.name,
+        ) from error
 
 
 def results_of_failure(

@@ -31,6 +31,7 @@ from project_fanout.orchestration.batch_input import (
 from project_fanout.orchestration.collect import (
     check_tolerance,
     complete_check,
+    not_tried_again,
     results,
     results_of_failure,
 )
@@ -45,14 +46,17 @@ from project_fanout.orchestration.intermediates import (
 from project_fanout.orchestration.keys import MappingKeys, op_name
 from project_fanout.orchestration.options import Declared
 from project_fanout.orchestration.report import log_step, new_outcomes, step_metadata, usage_metadata
-from project_fanout.orchestration.resources import LEDGER, UNIT_POOL
 from project_fanout.orchestration.run_config import RunConfig, RunSettings
 from project_fanout.orchestration.run_page import report_metadata
+from project_fanout.orchestration.run_resources import RunResources
 from project_fanout.orchestration.stage_steps import StageSteps
 from project_fanout.orchestration.usage import usage_of
 
 # What is in the graph beside the ops of the stages.
 _OTHER_NODES = ("trigger_records", "record", "collect_records")
+
+# When all work is done, a storage that is away for some seconds must not cost the run.
+_OF_STORAGE = dg.RetryPolicy(max_retries=2, delay=2.0, backoff=dg.Backoff.EXPONENTIAL)
 
 # So often a trigger that goes on notes in the ledger what it has found.
 _NOTE_EVERY_S = 1.0
@@ -61,11 +65,12 @@ _NOTE_EVERY_S = 1.0
 _OF_WAITING_STEPS = {"fanout/steps_per_cpu": "8"}
 
 _NO_TYPE: Any = dg.AssetIn().dagster_type
+_NOTHING: Any = dg.AssetIn(dagster_type=dg.Nothing).dagster_type
 
 #: The parameter by which an aggregate asks for the table in batches.
 BATCHES = "batches"
-#: The parameter by which a records function asks for the key of the partition.
-PARTITION_KEY = "partition_key"
+#: The parameters by which a records function asks for the key of the run's partition, or for all of them in a list.
+PARTITION_KEY, PARTITION_KEYS = "partition_key", "partition_keys"
 
 
 class Upstream(NamedTuple):
@@ -78,6 +83,8 @@ class Upstream(NamedTuple):
     def op_in(self) -> dg.In:
         """The same as the input of an op: Dagster takes nothing but key and partitions from a graph's `AssetIn`."""
         given = self.asset_in
+        if given.dagster_type is _NOTHING:
+            return dg.In(dg.Nothing)
         return dg.In(
             dagster_type(self.annotation) if given.dagster_type is _NO_TYPE else given.dagster_type,
             metadata=given.metadata,
@@ -99,7 +106,7 @@ class FanoutOps:
         known_stages: all that a record may go through, whose parameters resources fill.
         aggregate: makes the asset's value of the table.
         aggregate_checks: checks whose results *aggregate* returns.
-        upstream: what each positional parameter of *records* takes.
+        upstream: what each positional parameter of *records* takes, and what it only waits for.
     """
 
     declared: Declared
@@ -132,10 +139,19 @@ class FanoutOps:
         return self.declared.asset.get("code_version") or ""
 
     @property
+    def run_resources(self) -> RunResources:
+        """Where pool and ledger are among a run's resources."""
+        return self.declared.run_resources
+
+    @property
     def resource_defs(self) -> dict[str, dg.ResourceDefinition]:
         """The resources that the ops bring along."""
         given = {key: each.get_resource_definition() for key, each in self.declared.resources.items()}
-        return {batch_input_key(self._step_io): batch_input_manager(self._step_io), **given}
+        return {
+            **self.run_resources.defaults,
+            batch_input_key(self._step_io): batch_input_manager(self._step_io),
+            **given,
+        }
 
     @cached_property
     def check_specs(self) -> tuple[dg.AssetCheckSpec, ...]:
@@ -149,8 +165,18 @@ class FanoutOps:
     @property
     def _steps(self) -> StageSteps:
         return StageSteps(
-            self.key, self.run_config, self.stages, self.code_version, tuple(self.declared.resources)
+            self.key,
+            self.run_config,
+            self.stages,
+            self.code_version,
+            tuple(self.declared.resources),
+            self.run_resources,
         )
+
+    @property
+    def _taken(self) -> list[str]:
+        """Those upstream assets whose values *records* takes."""
+        return [name for name, each in self.upstream.items() if each.asset_in.dagster_type is not _NOTHING]
 
     @property
     def _takes_batches(self) -> bool:
@@ -189,7 +215,7 @@ class FanoutOps:
         op = dg.op(
             name=f"{self.name}__{alias}",
             config_schema=dict,
-            required_resource_keys={UNIT_POOL, LEDGER, self._step_io, *self.declared.resources},
+            required_resource_keys={*self.run_resources.keys, self._step_io, *self.declared.resources},
             **options,
         )
         return op(function).alias(alias)
@@ -204,13 +230,16 @@ class FanoutOps:
         return names
 
     def find_records(
-        self, settings: RunSettings, ins: Mapping[str, Any], partition_key: str | None
+        self, settings: RunSettings, ins: Mapping[str, Any], partition_keys: Sequence[str]
     ) -> Iterable[Record]:
-        """Call the records function with upstream assets, params, and the partition if it asks for it."""
+        """Call the records function with upstream assets, params, and the partitions if it asks for them."""
         # A copy, because all steps of this process share the settings, and the function may change a list of its.
         given = {**copy.deepcopy(dict(settings.params)), **ins}
-        if PARTITION_KEY in inspect.signature(self.records).parameters:
-            given[PARTITION_KEY] = partition_key
+        parameters = inspect.signature(self.records).parameters
+        if PARTITION_KEY in parameters:
+            given[PARTITION_KEY] = partition_keys[0] if partition_keys else None
+        if PARTITION_KEYS in parameters:
+            given[PARTITION_KEYS] = list(partition_keys)
         arguments = _arguments(self.records, given)
         found: Iterable[Record] = self.records(*arguments.args, **arguments.kwargs)
         return found
@@ -233,12 +262,15 @@ class FanoutOps:
         self, context: dg.OpExecutionContext, settings: RunSettings, ins: Mapping[str, Any]
     ) -> Iterator[Batch]:
         """Yield the records in the batches that share a step, while they are found."""
-        store = context.resources.ledger.value_store(self._steps.scope(context))
-        partition_key = context.partition_key if context.has_partition_key else None
-        found = checked_records(self.find_records(settings, ins, partition_key), settings.policy)
+        store = self.run_resources.ledger(context).value_store(self._steps.scope(context))
+        partition_keys = [] if self.partitions_def is None else context.partition_keys
+        found = checked_records(self.find_records(settings, ins, partition_keys), settings.policy)
         records = (RecordState.of(record, store) for record in found)
         del found  # a generator that is not read to its end is closed with what reads it
-        tally, per_step = context.resources.unit_pool.tally(self.name), settings.policy.records_per_step
+        tally, per_step = (
+            self.run_resources.unit_pool(context).tally(self.name),
+            settings.policy.records_per_step,
+        )
         if per_step == "auto" and not self.stages:
             per_step = 1  # a step takes records with plans of their own through them one after the other
         if per_step == "auto" and inspect.isgeneratorfunction(function_behind(self.records)):
@@ -251,7 +283,7 @@ class FanoutOps:
     def _trigger_op(self) -> Any:
         def trigger_records(context: dg.OpExecutionContext, **ins: Any) -> Iterator[Any]:
             self._check_partition(context)
-            context.resources.ledger.open()
+            self.run_resources.ledger(context).open()
             self._steps.note_run(context, state="running")
             try:
                 yield from self._found(context, ins)
@@ -261,7 +293,7 @@ class FanoutOps:
 
         return self._op(
             "trigger_records",
-            _with_parameters(trigger_records, ["context", *self.upstream]),
+            _with_parameters(trigger_records, ["context", *self._taken]),
             ins={name: each.op_in for name, each in self.upstream.items()},
             out={
                 RECORDS: dg.DynamicOut(io_manager_key=self.declared.steps.get("step_io_manager_key")),
@@ -352,18 +384,23 @@ class FanoutOps:
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
             work = self._work(context, fan_in)
-            try:
-                self.check_outcomes(context, settings.policy, fan_in)
-            except FanoutError as error:
-                self._steps.note_run(context, ended_at=time.time(), state="failed", error=str(error))
-                yield from results_of_failure(context, fan_in, work, error)
-                raise
-            if self.aggregate is not None and self._takes_batches:
-                value = self.aggregate(frames(batches[place] for place in sorted(batches)))
-                yield from results(fan_in, work, None, value, self.check_specs)
+            with not_tried_again(context):
+                try:
+                    self.check_outcomes(context, settings.policy, fan_in)
+                except FanoutError as error:
+                    self._steps.note_run(context, ended_at=time.time(), state="failed", error=str(error))
+                    yield from results_of_failure(context, fan_in, work, error)
+                    raise
+            if self._takes_batches:
+                frame, stored = None, frames(batches[place] for place in sorted(batches))
+                with not_tried_again(context):
+                    value = self.aggregate(stored) if self.aggregate is not None else None
             else:
                 frame = fan_in.table()
-                yield from results(fan_in, work, frame, self.value(fan_in, frame), self.check_specs)
+                with not_tried_again(context):
+                    value = self.value(fan_in, frame)
+            with not_tried_again(context):
+                yield from results(fan_in, work, frame, value, self.check_specs)
             self._steps.note_run(context, ended_at=time.time(), state="succeeded")
 
         return self._op(
@@ -377,15 +414,16 @@ class FanoutOps:
                 "result": dg.Out(is_required=False, io_manager_key=self.declared.steps.get("io_manager_key")),
                 **{spec.get_python_identifier(): dg.Out(is_required=False) for spec in self.check_specs},
             },
+            retry_policy=self.declared.steps.get("retry_policy") or _OF_STORAGE,
         )
 
     def _work(self, context: dg.OpExecutionContext, fan_in: FanIn) -> dict[str, Any]:
         """Have all outcomes on disk; return what the metadata says of the workers, and where the run's report is."""
-        ledger, scope = context.resources.ledger.ledger, self._steps.scope(context)
+        ledger, scope = self.run_resources.ledger(context).ledger, self._steps.scope(context)
         if ledger is None:
             return {}
         ledger.flush()
-        store, units = context.resources.ledger.value_store(scope), fan_in.total("ended")
+        store, units = self.run_resources.ledger(context).value_store(scope), fan_in.total("ended")
         usage = usage_of(ledger, scope, context.run_id, units)
         return {
             **report_metadata(context, ledger, scope, store, units),
@@ -393,11 +431,14 @@ class FanoutOps:
         }
 
     def _tidy_up(self) -> dg.HookDefinition:
-        @dg.success_hook(name=f"{self.name}__tidy_up", required_resource_keys={LEDGER, self._step_io})
+        @dg.success_hook(
+            name=f"{self.name}__tidy_up",
+            required_resource_keys={self.run_resources.ledger_key, self._step_io},
+        )
         def tidy_up(context: dg.HookContext) -> None:
             # Without a ledger the outputs are the only copy of the outcomes.
             policy = self.run_config.read(context.op_config).policy
-            if not policy.keep_intermediates and context.resources.ledger.ledger is not None:
+            if not policy.keep_intermediates and self.run_resources.ledger(context).ledger is not None:
                 removed = remove_intermediates(context, self._step_io)
                 context.log.debug("%s step outputs that are no longer needed have been removed.", removed)
 
@@ -465,7 +506,7 @@ class FanoutOps:
     def _expect(self, context: dg.OpExecutionContext, manifest: Manifest) -> None:
         """Tell the tally how many units there are; with several stages only their end shows that."""
         if len(self.stages) == 1:
-            context.resources.unit_pool.tally(self.name).expect(manifest.units)
+            self.run_resources.unit_pool(context).tally(self.name).expect(manifest.units)
 
     def check_outcomes(self, context: dg.OpExecutionContext, policy: FanoutPolicy, fan_in: FanIn) -> None:
         """Refuse to materialise with more failures than *policy* allows.

@@ -47,11 +47,6 @@ from project_fanout.orchestration.step_process import end_with_the_run
 
 _T = TypeVar("_T")
 
-#: Under this key fan-out assets look for their pool; without a resource of that name those of a run share a default.
-UNIT_POOL = "unit_pool"
-#: Likewise for their ledger.
-LEDGER = "ledger"
-
 #: Settings of pools that not every kind has a use for: those that have.
 _KINDS = {
     "memory_limit_mb": ("process",),

@@ -115,7 +115,9 @@ def plan_run(
             f"The records of {ops.key.to_user_string()} bring their own stages; only a run can tell."
         )
     settings = ops.run_config.read(config, anew=True)
-    found = checked_records(ops.find_records(settings, ins, partition or None), settings.policy)
+    found = checked_records(
+        ops.find_records(settings, ins, [partition] if partition else []), settings.policy
+    )
     stage = ops.run_config.params.plan(ops.stages[0], settings.params)
     known = _Known.of(ops, ledger, settings, partition)
     mapping_keys, steps, reasons = MappingKeys(), [], Counter[str]()

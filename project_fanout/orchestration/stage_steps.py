@@ -25,6 +25,7 @@ from project_fanout.engine.step_batches import Batch
 from project_fanout.orchestration.lineage import LineageMemory
 from project_fanout.orchestration.retried_run import RETRY_WHERE
 from project_fanout.orchestration.run_config import RunConfig
+from project_fanout.orchestration.run_resources import RunResources
 from project_fanout.orchestration.unit_logs import log_line
 
 _LIMIT = (
@@ -45,6 +46,7 @@ class StageSteps:
         stages: the asset's stages; none where every record carries a plan.
         code_version: the asset's code version, "" for none.
         resources: keys of the resources whose values fill parameters of stages.
+        run_resources: where pool and ledger are among a run's resources.
     """
 
     key: dg.AssetKey
@@ -52,6 +54,7 @@ class StageSteps:
     stages: tuple[Stage, ...]
     code_version: str
     resources: tuple[str, ...]
+    run_resources: RunResources
 
     def advance(self, context: dg.OpExecutionContext, index: int, batch: Iterable[RecordState]) -> Batch:
         """Take the records of *batch* through the stage *index*, or through their own plan in the first."""
@@ -79,7 +82,7 @@ class StageSteps:
         is_last: bool,
         policy: FanoutPolicy,
     ) -> StageRun:
-        unit_pool = context.resources.unit_pool
+        unit_pool = self.run_resources.unit_pool(context)
 
         def log(record: UnitLog) -> None:
             context.log.log(
@@ -112,19 +115,19 @@ class StageSteps:
             budget=self.run_config.name,
             memory=self._memory(context, planned.stage, policy),
             on_log=log,
-            store=context.resources.ledger.value_store(self.scope(context)),
+            store=self.run_resources.ledger(context).value_store(self.scope(context)),
             supplied=Supplied(shared, planned.set_ups) if shared or planned.set_ups else None,
             on_progress=say_progress,
-            rate=context.resources.ledger.rate(self.key.to_user_string(), policy.max_per_second),
+            rate=self.run_resources.ledger(context).rate(self.key.to_user_string(), policy.max_per_second),
         )
         wanted, most = policy.max_workers, run.most_at_once
         places = most if wanted is None else min(most, wanted)
-        context.resources.ledger.once(
+        self.run_resources.ledger(context).once(
             f"places of {self.run_config.name} {planned.stage.name}",
             lambda: self.note_run(context, places=places),
         )
         if wanted is not None and wanted > most and unit_pool.kind != "inline":
-            context.resources.ledger.once(
+            self.run_resources.ledger(context).once(
                 f"limit of {self.run_config.name} {planned.stage.name}",
                 lambda: context.log.warning(_LIMIT, wanted, planned.stage.name, most, wanted),
             )
@@ -136,7 +139,7 @@ class StageSteps:
         Raises:
             LedgerError: an outcome could not be written.
         """
-        if (ledger := context.resources.ledger.ledger) is not None:
+        if (ledger := self.run_resources.ledger(context).ledger) is not None:
             stages = tuple(stage.name for stage in self.stages)
             ledger.note_run(
                 RunNews(run_id=context.run_id, scope=self.scope(context), stages=stages, **changes)
@@ -151,7 +154,7 @@ class StageSteps:
         )
 
     def _memory(self, context: dg.OpExecutionContext, stage: Stage, policy: FanoutPolicy) -> LineageMemory:
-        resource = context.resources.ledger
+        resource = self.run_resources.ledger(context)
         scope = self.scope(context)
         memory = None
         if resource.ledger is not None:
@@ -180,7 +183,7 @@ class StageSteps:
             return chosen_units(earlier, where)
 
         kept: Callable[[], AbstractSet[UnitKey]] = partial(
-            context.resources.ledger.kept, f"retried {scope.asset} {scope.partition}", find
+            self.run_resources.ledger(context).kept, f"retried {scope.asset} {scope.partition}", find
         )
         return kept
 

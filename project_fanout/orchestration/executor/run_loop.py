@@ -1,6 +1,7 @@
 """The loop of one run: starts steps in threads, takes their events, and ends them when the run ends early."""
 
 import asyncio
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import dagster as dg
 
 from project_fanout.orchestration.executor.incremental import IncrementalExecution
 from project_fanout.orchestration.executor.output_capture import captured_output
+from project_fanout.orchestration.executor.step_children import StepChildren
 from project_fanout.orchestration.executor.step_events import step_events
 from project_fanout.orchestration.executor.step_logs import StepLogManager
 from project_fanout.orchestration.executor.step_loop import StepLoop
@@ -73,6 +75,7 @@ class RunLoop:
         #: Set once an interrupt has come.
         self.interrupted = threading.Event()
         self._event_loop: StepLoop | None = None
+        self._children: StepChildren | None = None
 
     def init_resources(self, *, event_loop: asyncio.AbstractEventLoop, **arguments: Any) -> Any:
         """Initialise the run's resources as Dagster does; from now on its event loop has a thread of its own."""
@@ -107,6 +110,8 @@ class RunLoop:
             self._execution = execution
             capture = stack.enter_context(ExitStack())
             yield from self._capture_output(capture, job_context, execution_plan)
+            # What captures the output is not a step's.
+            self._children = StepChildren()
             try:
                 yield from self._turns(job_context, execution)
             except BaseException:
@@ -217,10 +222,17 @@ class RunLoop:
         """End the steps that run when the run itself has ended early; yield a failure for each.
 
         Steps get `_END_S` to end by themselves, then the interrupt is raised in them. One that does
-        not even end then, since it waits in C code, keeps its thread; that dies with the process.
+        not even end then, since it waits in C code, keeps its thread; that dies with the process. The processes
+        that steps have started are ended: one that waits for them ends, too, and none outlives the run.
         """
         open_steps = set(self._contexts)
-        for interrupt, seconds in ((None, _END_S), (DagsterExecutionInterruptedError, _INTERRUPTED_END_S)):
+        for seconds, interrupt, to_children in (
+            (_END_S, None, None),
+            (_INTERRUPTED_END_S, DagsterExecutionInterruptedError, signal.SIGTERM),
+            (_INTERRUPTED_END_S, None, signal.SIGKILL),
+        ):
+            if to_children and not (self._children and self._children.end(to_children)) and interrupt is None:
+                break
             for step_key, report in self._threads.wait(seconds, interrupt):
                 if isinstance(report, Ended):
                     continue

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -221,6 +222,19 @@ def sleeps_for_ever(folder: Folder, number: int) -> int:
 @dg.graph
 def stuck() -> None:
     add_up(three_items().map(sleeps_for_ever).collect())
+
+
+@dg.op
+def waits_for_a_child(folder: Folder, number: int) -> int:
+    """Start a process that starts another, and wait in C code for its end."""
+    folder.mark(f"asleep {number}")
+    subprocess.run(["sh", "-c", f"sleep 613.{number}; true"], check=False)
+    return number
+
+
+@dg.graph
+def with_children() -> None:
+    add_up(three_items().map(waits_for_a_child).collect())
 
 
 @dg.op(pool="beds")

@@ -16,7 +16,7 @@ import yaml
 from project_fanout.orchestration.executor import incremental
 from project_fanout_tests.instances import with_tables
 from project_fanout_tests.orchestration.executor import streaming_jobs
-from project_fanout_tests.processes import Process, start
+from project_fanout_tests.processes import Process, command_lines, start
 from project_fanout_tests.waiting import wait_until
 
 SETTINGS = {"telemetry": {"enabled": False}}
@@ -64,6 +64,7 @@ def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None,
         ("napping", "folder", "asleep 2", True),
         ("awaiting", "link", "asleep 2", True),
         ("blocked", "link", "asleep 2", True),
+        ("with_children", "folder", "asleep 2", True),
     ],
     ids=[
         "cancelled in the UI",
@@ -72,6 +73,7 @@ def ends_of_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str | None,
         "steps that run Python",
         "steps that await",
         "a step that blocks the event loop",
+        "steps that wait for processes",
     ],
 )
 def test_an_interrupted_run_ends_and_leaves_nothing(
@@ -83,7 +85,7 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
     of `stuck` sleep for an hour in C code. Those of `napping` see the interrupt, so that they can tidy
     up, and give back their slots of a concurrency pool. Those of `awaiting` are cancelled, and can tidy
     up while the connection that they use is still open; those of `blocked` cannot, since one of them
-    has stopped the event loop.
+    has stopped the event loop. Those of `with_children` have started processes, which end with them.
     """
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("beds", 3)
@@ -107,6 +109,7 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
     finally:
         process.kill()
         process.wait()
+    assert command_lines("sleep 613.") == []
     woken = {each for each in os.listdir(marks) if each.startswith("woken")}
     assert woken == ({"woken 0", "woken 1", "woken 2"} if name in ("napping", "awaiting") else set())
     op = {
@@ -115,6 +118,7 @@ def test_an_interrupted_run_ends_and_leaves_nothing(
         "napping": "naps",
         "awaiting": "awaits",
         "blocked": "blocks_the_loop",
+        "with_children": "waits_for_a_child",
     }[name]
     assert ends == {"three_items": ["STEP_SUCCESS"], **{f"{op}[k{n}]": ["STEP_FAILURE"] for n in range(3)}}
 

@@ -20,14 +20,14 @@ _LOOK_EVERY_S = 1.0
 def kill_trees(leaders: Iterable[int]) -> None:
     """Kill the process groups led by *leaders* and, where /proc tells of them, descendants that left them."""
     groups = set(leaders)
-    strays = _descendants(groups)
+    strays = descendants(groups)
     for leader in groups:
         _kill(os.killpg, leader)
     for pid in strays:
         _kill(os.kill, pid)
 
 
-def _descendants(ancestors: set[int]) -> set[int]:
+def descendants(ancestors: set[int]) -> set[int]:
     """Return the ids of all processes below *ancestors*, none where there is no /proc."""
     children: dict[int, list[int]] = {}
     try:
