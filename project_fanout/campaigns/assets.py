@@ -173,7 +173,10 @@ def campaign_report(
     )
     counts = report.totals(campaign_delivery)
     without = sum(count for status, count in counts.items() if status not in ("sent", "duplicate"))
-    if without:
+    nobody = not counts["sent"]
+    if without and nobody:
+        outcome = f"Nobody of {len(rows):,} recipients has been sent to."
+    elif without:
         outcome = f"{without:,} of {len(rows):,} recipients have not been sent to."
     elif len(rows):
         outcome = "Everybody has been sent to."
@@ -184,7 +187,7 @@ def campaign_report(
         # A list of nobody has been allowed by the run.
         passed=not without and (len(rows) > 0 or not recipients.rows),
         # A list with a bad address is no error of the run; a run that has sent nothing must not look like success.
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if nobody else dg.AssetCheckSeverity.WARN,
         description=outcome,
         metadata={**counts},
     )

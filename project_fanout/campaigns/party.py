@@ -17,6 +17,7 @@ _OF_CODE: dict[str, Party] = {
     "1.8": "sender",  # its domain does not exist
     "1.90": "sender",  # Exchange: its daily limit is reached
     "2.0": "unsaid",
+    "2.252": "sender",  # Exchange: it may not send as this sender
     "4.5": "sender",  # congestion, which is what quotas are reported as
     "6.7": "recipient",  # a non-ASCII address is not permitted
     "7.2": "recipient",  # this mailing list is closed to the sender
@@ -30,6 +31,8 @@ _OF_CODE: dict[str, Party] = {
     "7.19": "recipient",  # whether it has cannot be found out
     # DKIM, SPF, reverse DNS, DMARC, a sender that takes no mail itself, mail flood, ARC.
     **{f"7.{detail}": "sender" for detail in range(20, 30)},
+    # Exchange: relaying, login and rights of the sender; blocked addresses; limits of the account or the organisation.
+    **{f"7.{detail}": "sender" for detail in (54, 57, 60, 64, 139, *range(606, 650), *range(700, 751))},
 }
 _OF_SUBJECT: dict[str, Party] = {
     "1": "recipient",  # addresses

@@ -13,6 +13,9 @@ from project_fanout.campaigns.run_notes import RunNotes
 #: So many refused alike with nobody accepted in between are no coincidence: of lists in which a third of the
 #: addresses are dead, one in 60,000 begins so.
 MANY = 10
+#: And so many where the codes do not tell and the run has had somebody accepted: servers without enhanced codes, as
+#: Exim is, say of a spent quota what they say of ten dead addresses of one company.
+MANY_UNSAID = 25
 
 _NOBODY_REFUSED = "Nobody is marked refused for it; a later run, or *Re-execute from failure*, sends to them."
 _CHECK_SENDER = (
@@ -27,7 +30,7 @@ class Refusals:
 
     A code that is about the sender settles it at once. Of a code that servers use for both, one among others who
     are accepted is the recipient's; many alike with nobody accepted in between are the sender's. So are many alike
-    of any other code where the run has had nobody accepted at all.
+    of any other code where the run has had nobody accepted at all, and still more where the code says nothing.
 
     Args:
         server: the server's name, for errors.
@@ -75,7 +78,7 @@ class Refusals:
             )
         if alike < MANY or (party == "recipient" and self._sent_before):
             return
-        if party == "either" or not self._anybody_accepted():
+        if party == "either" or (party == "unsaid" and alike >= MANY_UNSAID) or not self._anybody_accepted():
             dead = "" if party == "either" else " If these addresses are dead, take them off the list."
             raise CampaignError(
                 f"{self._server} refused {alike} recipients with {reply.reason} and accepted nobody in between, "
@@ -96,7 +99,7 @@ class Refusals:
         if party == "recipient":
             return reply
         if self._anybody_accepted():
-            proven = party == "unsaid" or self._alike[reply.reason] == 1
+            proven = self._alike[reply.reason] == 1
         elif party == "unsaid":
             proven = False
         else:

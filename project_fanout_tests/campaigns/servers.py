@@ -65,12 +65,66 @@ class FaultyHandler(MaildirHandler):
         return "250 2.0.0 Kept"
 
 
+class _Refusing(SMTP):
+    """Asks its handler also before it asks for the content, which aiosmtpd has no hook for."""
+
+    async def smtp_DATA(self, arg: str | None) -> None:  # noqa: N802  # aiosmtpd's name
+        said = self.event_handler.said("DATA", "")
+        await (self.push(said) if said else super().smtp_DATA(arg))
+
+
+class RefusingHandler:
+    """What a server says that answers as a function says, and what it has been told.
+
+    Args:
+        answer: takes MAIL, RCPT, DATA or content, and the recipient, as far as the server knows; returns what is
+            said, None for yes.
+
+    `commands` counts the commands by verb, `accepted` the messages by recipient.
+    """
+
+    def __init__(self, answer: Callable[[str, str], str | None]) -> None:
+        self._answer = answer
+        self._address = ""
+        self.commands: Counter[str] = Counter()
+        self.accepted: Counter[str] = Counter()
+
+    def said(self, verb: str, address: str) -> str | None:
+        """Return what is answered; without an address the one of the last RCPT counts."""
+        self.commands[verb] += 1
+        self._address = address or self._address
+        return self._answer(verb, self._address)
+
+    async def handle_MAIL(  # noqa: N802  # aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer as the function says."""
+        envelope.mail_from = address
+        return self.said("MAIL", "") or "250 OK"
+
+    async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer as the function says."""
+        said = self.said("RCPT", address)
+        if said is None:
+            envelope.rcpt_tos.append(address)
+        return said or "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
+        """Answer as the function says."""
+        said = self.said("content", envelope.rcpt_tos[0])
+        self.accepted[envelope.rcpt_tos[0]] += said is None
+        return said or "250 2.0.0 Kept"
+
+
 async def serve(handler: Any, port: int, on_open: Callable[[int], None], **options: Any) -> None:
     """Take mail on 127.0.0.1 as the sink does until cancelled; then end all connections."""
     connections: weakref.WeakSet[SMTP] = weakref.WeakSet()
+    kind = _Refusing if isinstance(handler, RefusingHandler) else SMTP
 
     def protocol() -> SMTP:
-        connection = SMTP(handler, **OPTIONS, **options)
+        connection = kind(handler, **OPTIONS, **options)
         connections.add(connection)
         return connection
 

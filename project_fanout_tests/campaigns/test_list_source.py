@@ -268,6 +268,19 @@ def test_the_report_on_no_outcomes_is_no_success(tmp_path: Path) -> None:
     )
 
 
+def test_a_list_without_a_usable_address_is_no_success(tmp_path: Path) -> None:
+    """Where each of five addresses is unusable the check is an error, and says that nobody has been sent to."""
+    deliveries = [[row, None, None, "refused", "no address", None, None, "page_1"] for row in range(1, 6)]
+    _, accounted_for, got_it = campaign_report(
+        ReportConfig(output_dir=str(tmp_path)),
+        RecipientList("list.duckdb", 5, "generated"),
+        pd.DataFrame(deliveries, columns=COLUMNS).astype({"sent_at": "datetime64[ms, UTC]"}),
+    )
+    assert accounted_for.passed
+    assert (got_it.passed, got_it.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert got_it.description == "Nobody of 5 recipients has been sent to."
+
+
 def test_a_job_request_for_nobody_says_so(tmp_path: Path) -> None:
     """A target list that loads empty fails the request's tasks unless its payload allows it."""
     (tmp_path / "42.csv").write_text("email,name\r\n", newline="")

@@ -3,7 +3,8 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from project_fanout.campaigns.errors import CampaignError
 from project_fanout.engine.ledger import Claims
 from project_fanout.orchestration import fanout_executor
 from project_fanout_tests.campaigns import campaign_jobs
-from project_fanout_tests.campaigns.servers import Scripted, scripted
+from project_fanout_tests.campaigns.servers import RefusingHandler, running
 from project_fanout_tests.campaigns.test_sending import by_name, letter, sender, server
 from project_fanout_tests.instances import local_instance
 
@@ -42,6 +43,8 @@ ANSWERS = [
     ("550 5.7.26 unauthenticated mail from shop.example is not accepted", "sender", "sender"),
     ("550-5.7.27 the sender's domain\r\n550 5.7.27 takes no mail", "sender", "sender"),
     ("535 5.7.8 authentication failed", "sender", "sender"),
+    ("550 5.7.60 SMTP; Client does not have permissions to send as this sender", "sender", "sender"),
+    ("550 5.7.705 Access denied, tenant has exceeded threshold", "sender", "sender"),
     ("530 5.7.0 Authentication required", "sender", "sender"),
     ("554 5.3.2 system not accepting network messages", "sender", "recipient"),
     ("503 5.5.1 Error: need HELO", "sender", "recipient"),
@@ -58,26 +61,41 @@ ANSWERS = [
 ]
 
 
+@dataclass
+class Refusing:
+    """An aiosmtpd server that refuses: its port and its handler."""
+
+    port: int
+    handler: RefusingHandler
+
+    @property
+    def accepted(self) -> Counter[str]:
+        return self.handler.accepted
+
+    def count(self, verb: str) -> int:
+        return self.handler.commands[verb]
+
+
 @contextmanager
 def refusing(
-    phase: str, said: str, who: Callable[[str, Scripted], bool]
-) -> Iterator[tuple[Scripted, list[bool]]]:
-    """Serve, and say *said* at *phase* to those for whom *who* says so until the second value given is emptied."""
+    phase: str, said: str, who: Callable[[str, Counter[str]], bool]
+) -> Iterator[tuple[Refusing, list[bool]]]:
+    """Serve, and say *said* at *phase* to those for whom *who* says so until the second value given is emptied.
+
+    *who* is given the address and how many messages each has had accepted.
+    """
     ill = [True]
-    address = [""]
 
-    def answer(line: str) -> str | None:
-        if line.startswith("MAIL"):
+    def answer(verb: str, address: str) -> str | None:
+        if verb == "MAIL":
             # Who it is for is said later: the letters come in order.
-            address[0] = LETTERS[min(mail.count("MAIL"), 24) - 1].address
-        if line.startswith("RCPT"):
-            address[0] = line[9:].rstrip(">")
-        if line.partition(" ")[0].upper() != phase.upper() or not ill or not who(address[0], mail):
-            return None
-        return said.replace("{address}", address[0])
+            address = LETTERS[min(handler.commands["MAIL"], 24) - 1].address
+        refused = verb == phase and ill and who(address, handler.accepted)
+        return said.replace("{address}", address) if refused else None
 
-    with scripted(answer) as mail:
-        yield mail, ill
+    handler = RefusingHandler(answer)
+    with running(handler) as port:
+        yield Refusing(port, handler), ill
 
 
 def outcomes_of(folder: Path, port: int, **settings: Any) -> tuple[list[Delivery], CampaignError | None]:
@@ -118,7 +136,7 @@ def test_who_is_charged(
                 assert error is not None
                 assert words in str(error)
                 assert "refused" not in status.values()
-                assert sum(line.startswith("MAIL") for line in mail.lines) <= (place or 0) + 10
+                assert mail.count("MAIL") <= (place or 0) + 10
             elif charged == "recipient":
                 assert error is None
                 assert {address for address, each in status.items() if each == "refused"} == odd
@@ -137,7 +155,7 @@ def test_who_is_charged(
 
 def test_a_server_that_changes_its_mind_about_the_sender(tmp_path: Path) -> None:
     """A block in the middle of a batch, said as for one recipient, stops it; who got the mail before is sent."""
-    with refusing("RCPT", CLIENT, lambda _, mail: mail.accepted.total() >= 5) as (mail, ill):
+    with refusing("RCPT", CLIENT, lambda _, accepted: accepted.total() >= 5) as (mail, ill):
         found, error = outcomes_of(tmp_path, mail.port)
         assert "Client host rejected" in str(error)
         assert Counter(each.status for each in found) == {"sent": 5, "failed": 19}
@@ -158,6 +176,26 @@ def test_refusals_add_up_over_small_batches(tmp_path: Path) -> None:
                 one.deliver(LETTERS[first : first + 3])
         one.close()
         assert mail.count("RCPT") == 9 + 5, "one more for each batch"
+
+
+@pytest.mark.parametrize("phase", ["RCPT", "content"])
+@pytest.mark.parametrize("said", ["550 Daily message limit exceeded", "554 5.4.0 rejected by policy", CLIENT])
+def test_a_quota_that_is_spent_on_the_way(phase: str, said: str, tmp_path: Path) -> None:
+    """A server that takes 40 messages and then refuses all with a code that says nothing marks nobody refused."""
+    letters = [letter(f"reader{row}", row) for row in range(120)]
+    found: list[Delivery] = []
+    with refusing(phase, said, lambda _, accepted: accepted.total() >= 40) as (mail, ill):
+        with closing(sender(tmp_path, server(mail.port))) as one, suppress(CampaignError):
+            for first in range(0, 120, 8):
+                found += one.deliver(letters[first : first + 8])
+        assert Counter(each.status for each in found)["sent"] == 40
+        assert {each.status for each in found} <= {"sent", "failed"}
+        assert mail.count("RCPT") <= 40 + 25
+        ill.clear()
+        with closing(sender(tmp_path, server(mail.port))) as one:
+            assert {each.status for each in one.deliver(letters)} == {"sent"}
+        assert set(mail.accepted.values()) == {1}
+        assert len(mail.accepted) == 120
 
 
 def test_a_few_who_are_all_refused_as_a_sender_is(tmp_path: Path) -> None:
@@ -211,7 +249,7 @@ def test_somebody_accepted_by_another_worker_counts(tmp_path: Path) -> None:
         settings = server(mail.port, run="one")
         with closing(sender(tmp_path, settings)) as one, closing(sender(tmp_path, settings)) as other:
             assert [each.status for each in one.deliver([letter("somebody")])] == ["sent"]
-            assert Counter(each.status for each in other.deliver(LETTERS[:12])) == {"refused": 12}
+            assert Counter(each.status for each in other.deliver(LETTERS[:13])) == {"refused": 12, "sent": 1}
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +295,7 @@ def test_a_run_whose_sender_is_refused_fails_and_a_later_one_sends(
     The server is asked a few dozen times. *Re-execute from failure* sends to those who are left.
     """
     config = campaign_jobs.config(tmp_path, generated=120, deliver=True, page_size=60, batch_size=batch_size)
-    with refusing(phase, said, lambda _, mail: mail.accepted.total() >= accepted) as (mail, ill):
+    with refusing(phase, said, lambda _, kept: kept.total() >= accepted) as (mail, ill):
         config["resources"] = {
             "mail_server": mail_server(mail.port),
             "unit_pool": {"config": {"kind": pool}},
