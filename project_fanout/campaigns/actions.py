@@ -15,6 +15,7 @@ from project_fanout.campaigns.stages import (
     Deliver,
     MessageParam,
     OutputDir,
+    check_message,
     prepare_email,
     send_email,
 )
@@ -42,7 +43,8 @@ def prepare_recipients(
     """Prepare the page of the target list whose number, from 1, is the unit's payload; none past its end.
 
     Raises:
-        CampaignError: the payload is no such number, or the list cannot be read or has nobody on it.
+        CampaignError: the payload is no such number, the list cannot be read or has nobody on it, or a
+            template needs a column that it lacks.
     """
     folder = Path(output_dir).expanduser().absolute()
     file = None if source is None else source.replace("{target_list}", str(target_list))
@@ -51,6 +53,7 @@ def prepare_recipients(
     page = RowRange(first, min(first + page_size - 1, found.rows))
     if page.last < page.first:
         return Fanout()
+    check_message(found, str(campaign), message)
     return prepare_email(
         Unit(page.key, {"recipients": found.path}),
         campaign=str(campaign),

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.header import Header
@@ -22,6 +22,7 @@ from project_fanout.campaigns.addresses import checked_address
 from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.recipients import EMAIL, Recipient
 from project_fanout.campaigns.settings import Message
+from project_fanout.campaigns.variables import BUILT_IN, EmptyCell, needed_variables
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -119,13 +120,22 @@ class Composer:
         self._sender_domain = sender.ascii_domain
         self._from = _mailbox_header("From", name, self.sender)
         bodies = bodies or Bodies.of(message)
-        html = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=True)
+        html = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=EmptyCell, autoescape=True)
         # In plain text and in headers an escaped ampersand would be seen.
         plain = html.overlay(autoescape=False)
         self._subject = _parsed(plain, message.subject, "message.subject")
         self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
         self._text = _parsed(plain, bodies.text, "message.text_template")
         self._html = _parsed(html, bodies.html, "message.html_template")
+        self._needed = {
+            setting: needed_variables(plain, source)
+            for setting, source in (
+                ("subject", message.subject),
+                ("unsubscribe_url", message.unsubscribe_url),
+                ("text_template", bodies.text),
+                ("html_template", bodies.html),
+            )
+        }
         # What is the same for everybody is wrong for everybody: better once, here, than 100,000 refused recipients.
         alike = {"campaign": campaign, "token": "0" * 32}
         for setting, source, header in (
@@ -137,6 +147,23 @@ class Composer:
                     header(alike)
                 except UnfitRecipientError as error:
                     raise CampaignError(f"message.{setting} fits no message: {error}.") from None
+
+    def check_columns(self, columns: Collection[str], source: str) -> None:
+        """Refuse a list without a column that a template needs: nobody on it could be written to.
+
+        Raises:
+            CampaignError: it lacks one; names all and their templates.
+        """
+        known = {*columns, EMAIL, *BUILT_IN}
+        missing = {setting: sorted(needed - known) for setting, needed in self._needed.items()}
+        if any(missing.values()):
+            told = "; ".join(
+                f"message.{setting} uses {' and '.join(names)}" for setting, names in missing.items() if names
+            )
+            raise CampaignError(
+                f"{told}, which the list of recipients ({source}) does not have. Accepted: {', '.join(sorted(known))}. "
+                "Correct the name, add the column, or say what to write without it: {{ x | default('...') }}."
+            )
 
     def compose(self, recipient: Recipient, date: datetime) -> Letter:
         """Return the letter to *recipient*.

@@ -16,6 +16,7 @@ from project_fanout.campaigns.errors import CampaignError, UnfitRecipientError
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.list_source import ListSource, opened_source
 from project_fanout.campaigns.rows import RowRange
+from project_fanout.campaigns.variables import BUILT_IN
 from project_fanout.common import one_line
 
 #: Columns that the list itself adds to those of its source.
@@ -23,7 +24,7 @@ ROW, DUPLICATE_OF = "_row", "_duplicate_of"
 EMAIL = "email"
 
 # Part of a list's name: another way of building it must not find the files of this one.
-_FORMAT = "4"
+_FORMAT = "5"
 # DuckDB shows the whole line, which may be megabytes.
 _LONGEST_REASON = 400
 # One thread and 128 MiB are plenty for a page, and keep a worker small.
@@ -120,6 +121,20 @@ def build_list(
     return RecipientList(str(target), rows, origin)
 
 
+def read_columns(path: str) -> list[str]:
+    """Return the names of the columns that the list at *path* has from its source.
+
+    Raises:
+        CampaignError: the list is gone or unreadable.
+    """
+    try:
+        with duckdb.connect(path, read_only=True, config=_LIMITS) as database:
+            names = [column[0] for column in database.execute(f"{_ALL_OF} limit 0").description or ()]
+    except duckdb.Error as error:
+        raise _gone(path, error) from None
+    return [name for name in names if name not in (ROW, DUPLICATE_OF)]
+
+
 def read_rows(path: str, rows: RowRange) -> list[Recipient]:
     """Return these rows of the list at *path*.
 
@@ -155,9 +170,7 @@ def _read(path: str, query: str, values: Sequence[Any]) -> list[Recipient]:
             columns = [column[0] for column in found.description or ()]
             rows = found.fetchall()
     except duckdb.Error as error:
-        raise CampaignError(
-            f"The list of recipients {path} cannot be read: {_reason(error)} Materialise `recipients` again."
-        ) from None
+        raise _gone(path, error) from None
     recipients = []
     for cells in rows:
         row = dict(zip(columns, cells, strict=True))
@@ -165,6 +178,12 @@ def _read(path: str, query: str, values: Sequence[Any]) -> list[Recipient]:
         filled = {name: str(value) for name, value in row.items() if value is not None}
         recipients.append(Recipient(position, email, duplicate_of, filled))
     return recipients
+
+
+def _gone(path: str, error: duckdb.Error) -> CampaignError:
+    return CampaignError(
+        f"The list of recipients {path} cannot be read: {_reason(error)} Materialise `recipients` again."
+    )
 
 
 def _digest(path: Path) -> str:
@@ -239,6 +258,11 @@ def _check_columns(names: list[str], origin: str) -> None:
         raise CampaignError(
             f"The recipients' file {origin} has the columns {', '.join(names)}, but none named {EMAIL}: name the "
             "column with the addresses so."
+        )
+    if taken := [name for name in names if name in BUILT_IN]:
+        raise CampaignError(
+            f"The recipients' file {origin} has a column {taken[0]}, a name that templates have for something else: "
+            f"rename it, also in the templates, for instance to my_{taken[0]}."
         )
     if taken := [name for name in names if name.lower() in (ROW, DUPLICATE_OF, "_key")]:
         raise CampaignError(

@@ -22,6 +22,7 @@ from project_fanout.campaigns.message import Bodies, Composer, Letter
 from project_fanout.campaigns.recipients import (
     Recipient,
     RecipientList,
+    read_columns,
     read_duplicates,
     read_rows,
     read_single_rows,
@@ -69,11 +70,22 @@ def read_pages(
     """Yield a record per page of the list, with its rows as the one unit; the rows are read by the stage.
 
     Raises:
-        CampaignError: a template or the sender is not usable.
+        CampaignError: a template or the sender is not usable, or a template needs a column that the list lacks.
     """
-    Composer(campaign, message)
+    check_message(recipients, campaign, message)
     for number, rows in enumerate(recipients.all.split(page_size), start=1):
         yield Record(f"page_{number}", [Unit(rows.key, {"recipients": recipients.path})])
+
+
+def check_message(recipients: RecipientList, campaign: str, message: Message) -> None:
+    """Refuse a message that nobody on the list could get.
+
+    Raises:
+        CampaignError: a template or the sender is not usable, or a template needs a column that the list lacks.
+    """
+    composer = _composer(campaign, message, Bodies.of(message))
+    if recipients.rows:
+        composer.check_columns(read_columns(recipients.path), recipients.source)
 
 
 def prepare_email(

@@ -281,6 +281,26 @@ def test_a_list_without_a_usable_address_is_no_success(tmp_path: Path) -> None:
     assert got_it.description == "Nobody of 5 recipients has been sent to."
 
 
+def test_a_run_whose_list_lacks_a_column_prepares_nobody(tmp_path: Path) -> None:
+    """A list without the city that the letter names fails the run before a page of it is prepared."""
+    (tmp_path / "list.csv").write_text("email,name\na@post.example,Ada\n")
+    folder = {"output_dir": str(tmp_path)}
+    with pytest.raises(
+        CampaignError, match=r"message\.text_template uses city; message\.html_template uses city, w"
+    ):
+        dg.materialize_to_memory(
+            [recipients, campaign_delivery],
+            run_config={
+                "ops": {
+                    "recipients": {"config": {"source": str(tmp_path / "list.csv"), **folder}},
+                    "campaign_delivery": {"config": {"params": folder}},
+                }
+            },
+            resources={"unit_pool": UnitPoolResource(kind="inline")},
+        )
+    assert not (tmp_path / "spool").exists()
+
+
 def test_a_job_request_for_nobody_says_so(tmp_path: Path) -> None:
     """A target list that loads empty fails the request's tasks unless its payload allows it."""
     (tmp_path / "42.csv").write_text("email,name\r\n", newline="")

@@ -308,3 +308,86 @@ def test_own_templates_and_their_mistakes(tmp_path: Path) -> None:
         Composer("c", own)
     with pytest.raises(CampaignError, match=r"message\.text_template is '/nowhere', which cannot be read"):
         Composer("c", Message(text_template="/nowhere"))
+
+
+EMPTY_CELLS = {
+    "{% if name %}Dear {{ name }}{% else %}Hello{% endif %}": "Hello",
+    "{% if not name %}Hello{% endif %}": "Hello",
+    '{{ name or "friend" }}': "friend",
+    '{{ name | default("friend") }}': "friend",
+    '{{ name | default("friend", true) | upper }}': "FRIEND",
+    '{{ (name or "friend") | title }}': "Friend",
+    '{{ name if name else "friend" }}': "friend",
+    '{{ "Dear " ~ name if name is defined else "Hello" }}': "Hello",
+    '{% if name == "" %}Hello{% endif %}': "Hello",
+    '{% if name != "Ada" and name not in ["Bob", "Eve"] %}Hello{% endif %}': "Hello",
+    "{% if name | length == 0 %}Hello{% endif %}": "Hello",
+    '{% if "Dr." in name %}Doctor{% else %}Hello{% endif %}': "Hello",
+    '{% set who = name or nickname or "friend" %}{{ who }}': "friend",
+}
+
+
+@pytest.mark.parametrize("template", EMPTY_CELLS)
+def test_an_empty_cell_can_be_asked_for(template: str, tmp_path: Path) -> None:
+    """Conditions and defaults write the letter of those who have no name, in subject, text and HTML."""
+    (tmp_path / "own").write_text(template)
+    own = str(tmp_path / "own")
+    composer = Composer("c", Message(subject=template, text_template=own, html_template=own))
+    composer.check_columns(["email", "name", "nickname"], "list.csv")
+    message = parsed(composer.compose(Recipient(1, "ada@post.example"), DATE))
+    assert message["Subject"] == EMPTY_CELLS[template]
+    assert [part.get_content().strip() for part in message.iter_parts()] == [EMPTY_CELLS[template]] * 2
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ name }}", "{{ name | upper }}", "{{ name ~ '!' }}", "{{ name + 'x' }}", "{{ name or city }}"],
+)
+def test_an_empty_cell_leaves_no_hole_in_a_letter(template: str) -> None:
+    """What would be written without its text is refused for those whose cell is empty."""
+    composer = Composer("c", Message(subject=template))
+    with pytest.raises(UnfitRecipientError, match=r"missing template variable: '(name|city)' is undefined"):
+        composer.compose(Recipient(1, "ada@post.example"), DATE)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ nmae }}",
+        "{% if nmae %}x{% endif %}",
+        '{{ nmae or "friend" }}',
+        "{% for each in nmae %}x{% endfor %}",
+        "{{ Name }}",
+        "{% set x = nmae %}",
+        "{{ name if city else nmae }}",
+    ],
+)
+@pytest.mark.parametrize("place", ["subject", "unsubscribe_url", "text_template", "html_template"])
+def test_a_variable_that_is_no_column_is_named_before_the_start(
+    template: str, place: str, tmp_path: Path
+) -> None:
+    """A misspelt variable is said once, with its setting and the columns, and not to each recipient."""
+    (tmp_path / "own").write_text(template)
+    value = str(tmp_path / "own") if place.endswith("template") else template
+    composer = Composer("c", Message(**{place: value}))
+    with pytest.raises(
+        CampaignError, match=rf"^message\.{place} uses (nmae|Name), which the list .*list\.csv"
+    ):
+        composer.check_columns(["email", "name", "city"], "list.csv")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{{ nick | default("friend") }}',
+        "{% if nick is defined %}{{ nick }}{% endif %}",
+        "{% for number in range(3) %}{{ loop.index }}{{ number }}{% endfor %}",
+        "{% set own = name %}{{ own }}{{ token }}{{ campaign }}{{ email }}",
+        "{% macro hello(who) %}{{ who }}{% endmacro %}{{ hello(name) }}",
+    ],
+)
+def test_a_template_may_expect_a_column_to_be_missing(template: str) -> None:
+    """What has a default, and what a template makes itself, needs no column."""
+    composer = Composer("c", Message(subject=template))
+    composer.check_columns(["email", "name", "city"], "list.csv")
+    assert parsed(letter(composer=composer))["Subject"] is not None

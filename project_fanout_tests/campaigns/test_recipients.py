@@ -186,6 +186,12 @@ def test_a_generated_list_has_distinct_addresses(tmp_path: Path) -> None:
     [
         ("list.csv", "mail,name\nx,y\n", "but none named email"),
         ("list.csv", "email,_row\nx,y\n", "has a column _row"),
+        (
+            "list.csv",
+            "email,token\nx,y\n",
+            "has a column token, a name that templates have for something else",
+        ),
+        ("list.csv", "campaign;email\nx;y\n", "has a column campaign, .* for instance to my_campaign"),
         ("list.csv", b"email\n\xff\xfe\xff\n", "cannot be read: it is not UTF-8"),
         (
             "list.csv",
