@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import fields
@@ -14,6 +15,8 @@ _T = TypeVar("_T")
 
 #: Marks a field that was added after objects without it had been pickled; see `quickly_pickled`.
 LATER: Mapping[str, Any] = {"later": True}
+
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def quickly_pickled(cls: type[_T]) -> type[_T]:
@@ -39,6 +42,19 @@ def quickly_pickled(cls: type[_T]) -> type[_T]:
     cls.__getstate__ = get_state  # type: ignore[attr-defined]  # called by pickle alone
     cls.__setstate__ = set_state  # type: ignore[attr-defined]  # likewise
     return cls
+
+
+def whole_characters(value: Any) -> Any:
+    """Return *value* with its texts, also in lists and dictionaries, as they are meant.
+
+    YAML reads a character that JSON escapes as two, as `json.dumps` writes an emoji, as two halves that nothing can
+    encode.
+    """
+    if isinstance(value, str):
+        return _HALVES.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), value)
+    if isinstance(value, Mapping):
+        return {whole_characters(key): whole_characters(each) for key, each in value.items()}
+    return [whole_characters(each) for each in value] if isinstance(value, list) else value
 
 
 def one_line(text: str, longest: int) -> str:

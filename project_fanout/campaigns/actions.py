@@ -85,6 +85,7 @@ def send_emails(
     deliver: Deliver = False,
     output_dir: OutputDir = DEFAULT_OUTPUT_DIR,
     ledger_url: str | None = None,
+    suppress: str | None = None,
     resend_unknown: bool = False,
 ) -> dict[str, Any]:
     """Send a prepared batch; see `send_email`.
@@ -105,6 +106,7 @@ def send_emails(
         deliver=deliver,
         output_dir=output_dir,
         ledger_url=ledger_url,
+        suppress=suppress,
         resend_unknown=resend_unknown,
     )
 

@@ -47,7 +47,11 @@ _refused_logins: dict[tuple[str, str, str], float] = {}
 
 
 class Unreachable(Exception):  # noqa: N818  # a state of the server, not an error of ours
-    """The server cannot be connected to now; the message says why."""
+    """The server cannot be used now; the message says why, *reason* with the server's code if it has answered."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,22 +191,23 @@ class Connection:
             return False
 
     def _opened(self, host: str, port: int) -> smtplib.SMTP:
-        timeout_s = self._server.timeout_s
+        timeout_s, own_name = self._server.timeout_s, self._server.local_hostname
         smtp: smtplib.SMTP
         if self._security == "tls":
-            smtp = smtplib.SMTP_SSL(host, port, timeout=timeout_s, context=ssl.create_default_context())
+            context = ssl.create_default_context()
+            smtp = smtplib.SMTP_SSL(host, port, own_name, timeout=timeout_s, context=context)
         else:
-            smtp = smtplib.SMTP(host, port, timeout=timeout_s)
+            smtp = smtplib.SMTP(host, port, own_name, timeout=timeout_s)
         try:
             if self._security == "starttls":
-                smtp.ehlo()
+                _greet(smtp)
                 if not smtp.has_extn("starttls"):
                     raise CampaignError(
                         f"{host}:{port} offers no STARTTLS: nothing is sent in the clear. Use security 'tls' if the "
                         "server has it, or 'none' for a server on a network that you trust."
                     )
                 smtp.starttls(context=ssl.create_default_context())
-            smtp.ehlo_or_helo_if_needed()
+            _greet(smtp)
         except BaseException:
             smtp.close()
             raise
@@ -219,10 +224,18 @@ class Connection:
                 f"No encrypted connection to {where} with security {self._security!r}: {error}. Check port and "
                 "security of mail_server."
             )
-        if isinstance(error, smtplib.SMTPResponseException) and error.smtp_code // 100 == 5:
-            return CampaignError(
-                f"{where} rejects this machine: {_described(error)}. Ask its operator, or name another server."
-            )
+        if isinstance(error, smtplib.SMTPResponseException):
+            said = _described(error)
+            if isinstance(error, _NotGreetedError):
+                said += (
+                    f" (to EHLO {error.own_name}; if it is about that name, set local_hostname of mail_server to one "
+                    "that the server accepts)"
+                )
+            if error.smtp_code // 100 == 5:
+                return CampaignError(
+                    f"{where} rejects this machine: {said}. Ask its operator, or name another server."
+                )
+            return Unreachable(f"{where}: {said}", _reason(error.smtp_code, _line(error.smtp_error)))
         return Unreachable(f"{where}: {_described(error)}")
 
     def _log_in(self, smtp: smtplib.SMTP, where: str) -> None:
@@ -245,7 +258,9 @@ class Connection:
         mechanism = next((name for name in _MECHANISMS if name in offered), None)
         if mechanism is None:
             raise CampaignError(
-                f"{where} offers the login methods {', '.join(offered) or 'none'}, accepted: {', '.join(_MECHANISMS)}."
+                f"{where} offers the login methods {', '.join(offered) or 'none'}, accepted: {', '.join(_MECHANISMS)}. "
+                "Where it takes nothing but OAuth, as Microsoft 365 and Google do, send by a relay that has a login of "
+                "its own: an app password, the provider's SMTP relay for this machine's address, or a local Postfix."
             )
         login = (where, self._username, password)
         if time.monotonic() < _refused_logins.get(login, 0.0):
@@ -298,10 +313,31 @@ class Connection:
                 self.drop()
         except _BROKEN:
             self.drop()
-        enhanced = _ENHANCED.search(line)
-        reason = f"{code} {enhanced[1] or enhanced[2]}" if enhanced else str(code)
+        reason = _reason(code, line)
         verdict: Verdict = "lost" if over else "refused" if code // 100 == 5 else "deferred"
         return Reply(verdict, reason, f"{code} {line}", by_server=True)
+
+
+class _NotGreetedError(smtplib.SMTPHeloError):
+    def __init__(self, code: int, text: bytes, own_name: str) -> None:
+        super().__init__(code, text)
+        self.own_name = own_name
+
+
+def _greet(smtp: smtplib.SMTP) -> None:
+    """Say EHLO, or HELO to a server that does not know it; not smtplib's way, which goes on after a goodbye."""
+    if smtp.helo_resp is not None or smtp.ehlo_resp is not None:
+        return
+    code, text = smtp.ehlo()
+    if code in (500, 502, 504):
+        code, text = smtp.helo()
+    if code // 100 != 2:
+        raise _NotGreetedError(code, text, smtp.local_hostname)
+
+
+def _reason(code: int, line: str) -> str:
+    enhanced = _ENHANCED.search(line)
+    return f"{code} {enhanced[1] or enhanced[2]}" if enhanced else str(code)
 
 
 def _line(text: bytes | str) -> str:

@@ -8,11 +8,44 @@ from contextlib import contextmanager
 from project_fanout.campaigns.sending import Sender
 from project_fanout.campaigns.settings import Destination
 
-# A pool's worker needs one. An inline pool runs a unit in each step's thread, and each step has a new thread.
-_MOST = 8
+# A pool's worker needs one for each of its units_per_worker. An inline pool runs a unit in each step's thread, and each
+# step has a new thread.
+_MOST = 128
+# Servers allow a number of connections, and another worker may be waiting for this one. The next batch, if there is
+# one, comes within milliseconds.
+_DISCONNECT_AFTER_S = 1.0
+
+_Settings = tuple[str, Destination, str]
 
 _lock = threading.Lock()
-_idle: list[tuple[tuple[str, Destination, str], Sender]] = []
+
+
+class _Idle:
+    """A sender that nobody uses; after a while it has no connection any more."""
+
+    def __init__(self, settings: _Settings, sender: Sender) -> None:
+        self.settings = settings
+        self.sender = sender
+        self._timer = threading.Timer(_DISCONNECT_AFTER_S, self._disconnect)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def taken(self) -> Sender:
+        self._timer.cancel()
+        return self.sender
+
+    def _disconnect(self) -> None:
+        with _lock:
+            if self not in _idle:
+                return
+            # Nobody's meanwhile: the goodbye waits for the server's answer.
+            _idle.remove(self)
+        self.sender.disconnect()
+        with _lock:
+            _idle.append(self)
+
+
+_idle: list[_Idle] = []
 
 
 @contextmanager
@@ -26,12 +59,12 @@ def borrowed_sender(campaign: str, destination: Destination, ledger_url: str) ->
     """
     settings = (campaign, destination, ledger_url)
     with _lock:
-        mine = [sender for own, sender in _idle if own == settings]
-        others = [sender for own, sender in _idle if own != settings]
-        sender = mine.pop() if mine else None
-        _idle[:] = [(settings, idle) for idle in mine]
+        mine = [idle for idle in _idle if idle.settings == settings]
+        others = [idle for idle in _idle if idle.settings != settings]
+        sender = mine.pop().taken() if mine else None
+        _idle[:] = mine
     for other in others:
-        other.close()
+        other.taken().close()
     if sender is None:
         sender = Sender(*settings)
     try:
@@ -40,7 +73,7 @@ def borrowed_sender(campaign: str, destination: Destination, ledger_url: str) ->
         with _lock:
             keep = len(_idle) < _MOST
             if keep:
-                _idle.append((settings, sender))
+                _idle.append(_Idle(settings, sender))
         if not keep:
             sender.close()
 
@@ -48,7 +81,7 @@ def borrowed_sender(campaign: str, destination: Destination, ledger_url: str) ->
 def close_idle_senders() -> None:
     """Close the senders of this process that nobody uses; the next batch makes one again."""
     with _lock:
-        closing = [sender for _, sender in _idle]
+        closing = [idle.taken() for idle in _idle]
         _idle.clear()
     for sender in closing:
         sender.close()

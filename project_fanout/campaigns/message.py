@@ -1,15 +1,16 @@
 """From a recipient to the bytes of a message: validated, rendered, and safe in every header."""
 
+import base64
 import binascii
 import hashlib
 import hmac
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.header import Header
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,14 @@ TEMPLATE_FAILED = "template failed"
 
 # Longest text that fits on one header line of 78 characters with the longest of our field names.
 _ONE_LINE = 60
+_LINE, _WORD, _WORD_OF = 76, 75, b"=?utf-8?b?%b?="
+_LONGEST_VALUE = 900
+# Names of fields that a message has already, or that servers or mail programs write.
+_NOT_OWN = re.compile(
+    "from|sender|reply-to|to|cc|bcc|subject|date|message-id|list-unsubscribe(-post)?|mime-version|content-.*|"
+    "return-path|received|delivered-to",
+    re.IGNORECASE,
+)
 # Unicode's categories Cc, Zl, Zp and Cs.
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PLAIN = re.compile(r"[ -~]*")
@@ -102,23 +111,14 @@ class Composer:
     def __init__(self, campaign: str, message: Message, bodies: Bodies | None = None) -> None:
         self._campaign = campaign
         self._secret = _token_secret(message.token_secret_variable)
-        name, address = _name_and_address(message.sender)
-        try:
-            _check_header("sender", message.sender)
-            sender = validate_email(address, check_deliverability=False)
-        except (EmailNotValidError, UnfitRecipientError) as error:
-            raise CampaignError(
-                f"message.sender is {message.sender!r}, which is not one address: {error} Accepted: "
-                'news@shop.example, or Shop <news@shop.example>, or "Shop, Inc" <news@shop.example>.'
-            ) from None
-        if sender.ascii_email is None:
-            raise CampaignError(
-                f"message.sender is {message.sender!r}: its part before the @ has to be ASCII, because servers "
-                "without SMTPUTF8 could not take any message of the campaign."
-            )
-        self.sender = sender.ascii_email
-        self._sender_domain = sender.ascii_domain
-        self._from = _mailbox_header("From", name, self.sender)
+        name, sender = _own_mailbox("sender", message.sender)
+        self.sender = sender
+        self._sender_domain = sender.rpartition("@")[2]
+        self._own_headers = _mailbox_header("From", name, sender)
+        if message.reply_to is not None:
+            self._own_headers += _mailbox_header("Reply-To", *_own_mailbox("reply_to", message.reply_to))
+        if message.envelope_sender is not None:
+            _, self.sender = _own_mailbox("envelope_sender", message.envelope_sender)
         bodies = bodies or Bodies.of(message)
         html = jinja2.sandbox.ImmutableSandboxedEnvironment(undefined=EmptyCell, autoescape=True)
         # In plain text and in headers an escaped ampersand would be seen.
@@ -127,6 +127,11 @@ class Composer:
         self._link = _parsed(plain, message.unsubscribe_url, "message.unsubscribe_url")
         self._text = _parsed(plain, bodies.text, "message.text_template")
         self._html = _parsed(html, bodies.html, "message.html_template")
+        _check_names(message.headers)
+        self._headers = {
+            header: _parsed(plain, source, f"message.headers: {header}")
+            for header, source in message.headers.items()
+        }
         self._needed = {
             setting: needed_variables(plain, source)
             for setting, source in (
@@ -134,14 +139,20 @@ class Composer:
                 ("unsubscribe_url", message.unsubscribe_url),
                 ("text_template", bodies.text),
                 ("html_template", bodies.html),
+                *((f"headers: {header}", source) for header, source in message.headers.items()),
             )
         }
         # What is the same for everybody is wrong for everybody: better once, here, than 100,000 refused recipients.
         alike = {"campaign": campaign, "token": "0" * 32}
-        for setting, source, header in (
+        alone: list[tuple[str, str, Callable[[Mapping[str, Any]], str]]] = [
             ("subject", message.subject, self._subject_for),
             ("unsubscribe_url", message.unsubscribe_url, self._link_for),
-        ):
+            *(
+                (f"headers: {header}", message.headers[header], partial(_header_value, header, template))
+                for header, template in self._headers.items()
+            ),
+        ]
+        for setting, source, header in alone:
             if jinja2.meta.find_undeclared_variables(plain.parse(source)) <= alike.keys():
                 try:
                     header(alike)
@@ -190,7 +201,7 @@ class Composer:
         boundary = f"=_{message_id}"
         content = "".join(
             (
-                self._from,
+                self._own_headers,
                 _mailbox_header("To", name, envelope),
                 _text_header("Subject", subject),
                 f"Date: {format_datetime(date)}\r\n",
@@ -198,6 +209,10 @@ class Composer:
                 f"List-Unsubscribe: <{link}>\r\n",
                 # Mail programs post to https alone.
                 "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" if link.startswith("https:") else "",
+                *(
+                    _text_header(header, _header_value(header, template, known), longest=_LONGEST_VALUE)
+                    for header, template in self._headers.items()
+                ),
                 "MIME-Version: 1.0\r\n",
                 f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n',
                 _part(boundary, "plain", _rendered(self._text, known)),
@@ -225,6 +240,10 @@ class Composer:
 
 
 def _parsed(environment: jinja2.Environment, source: str, setting: str) -> jinja2.Template:
+    if half := re.search("[\ud800-\udfff]", source):
+        raise CampaignError(
+            f"{setting} has half of a character, U+{ord(half[0]):04X}: write the character itself, in UTF-8."
+        )
     try:
         if any(True for _ in jinja2.meta.find_referenced_templates(environment.parse(source))):
             raise CampaignError(
@@ -258,6 +277,45 @@ def _token_secret(variable: str | None) -> bytes:
     return secret.encode()
 
 
+def _own_mailbox(setting: str, text: str) -> tuple[str, str]:
+    """Return name and address of a sender's mailbox.
+
+    Raises:
+        CampaignError: it is not exactly one address, or not one for all servers.
+    """
+    name, address = _name_and_address(text)
+    try:
+        _check_header(setting, text)
+        valid = validate_email(address, check_deliverability=False)
+    except (EmailNotValidError, UnfitRecipientError) as error:
+        raise CampaignError(
+            f"message.{setting} is {text!r}, which is not one address: {error} Accepted: "
+            'news@shop.example, or Shop <news@shop.example>, or "Shop, Inc" <news@shop.example>.'
+        ) from None
+    if valid.ascii_email is None:
+        raise CampaignError(
+            f"message.{setting} is {text!r}: its part before the @ has to be ASCII, because servers "
+            "without SMTPUTF8 could not take any message of the campaign."
+        )
+    return name, valid.ascii_email
+
+
+def _check_names(headers: Mapping[str, str]) -> None:
+    for name in headers:
+        if not re.fullmatch("[!-9;-~]{1,60}", name):
+            raise CampaignError(
+                f"message.headers has the name {name!r}, accepted: ASCII without spaces and colons, such as "
+                "Feedback-ID."
+            )
+        if _NOT_OWN.fullmatch(name):
+            raise CampaignError(
+                f"message.headers has {name}, which a message gets in another way: the settings sender, reply_to, "
+                "envelope_sender, subject and unsubscribe_url. Accepted: other names, such as Feedback-ID."
+            )
+    if len({name.lower() for name in headers}) < len(headers):
+        raise CampaignError(f"message.headers names one twice: {', '.join(headers)}. Remove one.")
+
+
 def _name_and_address(sender: str) -> tuple[str, str]:
     """Return the display name and the address; text of another form counts as an address, which is no valid one."""
     match = _SENDER.fullmatch(sender.strip())
@@ -289,25 +347,38 @@ def _check_header(what: str, value: str) -> None:
         raise UnfitRecipientError(LINE_BREAK_IN_HEADER, f"{what} is {value!r}, with U+{ord(found[0]):04X}")
 
 
-def _text_header(name: str, value: str) -> str:
+def _text_header(name: str, value: str, *, longest: int = _ONE_LINE) -> str:
     # What looks like an encoded word is encoded, so that nobody decodes it to something else.
-    if _PLAIN.fullmatch(value) and len(value) <= _ONE_LINE and "=?" not in value:
+    if _PLAIN.fullmatch(value) and len(value) <= longest and "=?" not in value:
         return f"{name}: {value}\r\n"
-    return f"{name}: {Header(value, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n"
+    return f"{name}:{_encoded(value, len(name) + 1)}\r\n"
 
 
 def _mailbox_header(name: str, display_name: str, address: str) -> str:
     if not display_name:
         return f"{name}: {address}\r\n"
-    if _PLAIN.fullmatch(display_name) and len(display_name) <= _ONE_LINE and "=?" not in display_name:
-        quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
+    quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
+    if _PLAIN.fullmatch(display_name) and len(quoted) <= _ONE_LINE and "=?" not in display_name:
         return f'{name}: "{quoted}"\r\n <{address}>\r\n'
-    return (
-        f"{name}: {Header(display_name, 'utf-8', header_name=name).encode(linesep=CRLF)}\r\n <{address}>\r\n"
-    )
+    return f"{name}:{_encoded(display_name, len(name) + 1)}\r\n <{address}>\r\n"
 
 
-CRLF = "\r\n"
+def _encoded(text: str, used: int) -> str:
+    """Return *text* as encoded words, a line each, the first after *used* characters.
+
+    RFC 2047 allows 75 characters a word and 76 a line, which email.header.Header goes beyond.
+    """
+    words = [b""]
+    room = min(_WORD, _LINE - used - 1)
+    for character in text:
+        encoded = character.encode("utf-8", "replace")
+        # Base64 makes four characters of three bytes; no word ends within a character.
+        if len(_WORD_OF % b"") + (len(words[-1]) + len(encoded) + 2) // 3 * 4 > room:
+            words.append(b"")
+            room = _WORD
+        words[-1] += encoded
+    # The first is empty where the name leaves no room.
+    return "\r\n".join(f" {(_WORD_OF % base64.b64encode(word)).decode()}" if word else "" for word in words)
 
 
 def _part(boundary: str, subtype: str, text: str) -> str:

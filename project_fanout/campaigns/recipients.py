@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +18,7 @@ from project_fanout.campaigns.folders import private_folder
 from project_fanout.campaigns.list_source import ListSource, opened_source
 from project_fanout.campaigns.rows import RowRange
 from project_fanout.campaigns.variables import BUILT_IN
-from project_fanout.common import one_line
+from project_fanout.common import one_line, whole_characters
 
 #: Columns that the list itself adds to those of its source.
 ROW, DUPLICATE_OF = "_row", "_duplicate_of"
@@ -27,6 +28,8 @@ EMAIL = "email"
 _FORMAT = "5"
 # DuckDB shows the whole line, which may be megabytes.
 _LONGEST_REASON = 400
+# What follows is for those who write SQL.
+_ADVICE = re.compile(r"\n\s*(?:Possible \w+|Candidate|LINE \d|Hint|file = )|\n\s*\n", re.IGNORECASE)
 # One thread and 128 MiB are plenty for a page, and keep a worker small.
 _LIMITS: dict[str, str | bool | int | float | list[str]] = {"threads": "1", "memory_limit": "128MiB"}
 # Once in a run, and DuckDB holds some 2,000 rows of all columns: 1,000 columns take 300 MiB, 300 take 100.
@@ -98,7 +101,7 @@ def build_list(
     if source is None:
         name, origin = f"generated-{generated}", "generated"
     else:
-        path = Path(source).expanduser().absolute()
+        path = Path(whole_characters(source)).expanduser().absolute()
         name, origin = _digest(path), str(path)
     target = folder / f"recipients-{_FORMAT}-{name}.duckdb"
     if not target.exists():
@@ -241,7 +244,7 @@ def _count(database: duckdb.DuckDBPyConnection) -> int:
 
 def _reason(error: duckdb.Error) -> str:
     """Return what DuckDB says, without its advice about options that nobody can give here."""
-    told = str(error).partition("\nPossible fixes:")[0].partition("\n  file = ")[0]
+    told = _ADVICE.split(str(error), maxsplit=1)[0]
     return f"{one_line(told, _LONGEST_REASON).rstrip('.')}."
 
 

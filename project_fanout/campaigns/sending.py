@@ -54,10 +54,12 @@ class _Outage:
 
     def wait(self) -> bool:
         """Wait, longer each time, and return True; return False at once if the time is over."""
-        self._waits += 1
-        pause = backoff_s(self._waits, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER)
-        if time.monotonic() + pause >= self._give_up_at:
+        left_s = self._give_up_at - time.monotonic()
+        if left_s <= 0:
             return False
+        self._waits += 1
+        # The last wait ends with the time: what is allowed is used up.
+        pause = min(left_s, backoff_s(self._waits, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER))
         # Nothing can be sent meanwhile, and nothing tells when the server is back.
         time.sleep(pause)
         return True
@@ -126,6 +128,10 @@ class Sender:
                 outcomes[key] = Delivery(by_key[key].row, key, "failed", STOPPED, str(error))
         return list(outcomes.values())
 
+    def disconnect(self) -> None:
+        """End the connection; the next batch opens one again."""
+        self._connection.close()
+
     def close(self) -> None:
         """Settle the claims and close the connection."""
         try:
@@ -192,10 +198,7 @@ class Sender:
                     continue
                 outcomes.update(_outcomes((late.letter, reply) for late in waiting))
                 return
-            if reply.verdict in ("deferred", "lost") and self._has_time(attempt, reply):
-                attempt.ready_at = time.monotonic() + backoff_s(
-                    attempt.put_off, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER
-                )
+            if reply.verdict in ("deferred", "lost") and self._put_off(attempt, reply):
                 heapq.heappush(waiting, attempt)
             elif reply.verdict == "refused" and reply.by_server:
                 self._refusals.add(attempt.letter, reply)
@@ -210,7 +213,7 @@ class Sender:
                 # The server may have ended it meanwhile.
                 self._connection.connect()
         except Unreachable as error:
-            return Reply("busy", UNREACHABLE, str(error))
+            return Reply("busy", error.reason or UNREACHABLE, str(error))
         reply = self._connection.send(letter, partial(self._claims.begin, letter.key))
         if reply.verdict == "accepted":
             self._claims.accepted(letter.key, time.time())
@@ -225,17 +228,18 @@ class Sender:
             self._outage = _Outage(self._server.retry_for_s)
         return self._outage.wait()
 
-    def _has_time(self, attempt: _Try, reply: Reply) -> bool:
+    def _put_off(self, attempt: _Try, reply: Reply) -> bool:
+        """Say when *attempt* is due again, the last time when its time is over; return False after that."""
         now = time.monotonic()
         attempt.put_off += 1
         attempt.first_no_at = attempt.first_no_at or now
         if reply.verdict == "lost" and attempt.put_off >= _MOST_LOSSES:
             return False
         limit_s = self._server.retry_for_s if reply.verdict == "lost" else self._server.deferred_for_s
-        return (
-            now + backoff_s(attempt.put_off, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER)
-            < attempt.first_no_at + limit_s
-        )
+        over_at = attempt.first_no_at + limit_s
+        pause = backoff_s(attempt.put_off, _FIRST_DELAY_S, _LONGEST_DELAY_S, _JITTER)
+        attempt.ready_at = min(now + pause, over_at)
+        return now < over_at
 
 
 def _outcomes(replies: Iterable[tuple[Letter, Reply]]) -> dict[str, Delivery]:

@@ -1,6 +1,7 @@
 """What a user sets for a campaign: the message, the mail server, and where mail may go."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -27,6 +28,9 @@ class Message:
         text_template: path of the template of the plain text; None for the one that is shipped.
         html_template: path of the template of the HTML; None for the one that is shipped.
         unsubscribe_url: template of an https: or mailto: address for List-Unsubscribe.
+        reply_to: address for answers, with or without a name; None for the sender.
+        envelope_sender: address that bounces go to; None for that of the sender.
+        headers: further header fields, templates by name.
         token_secret_variable: name of the environment variable with the secret that tokens are made with;
             the secret itself is in no run config and no log. With it, a token is the first 32 hex digits of
             HMAC-SHA256 over the campaign, a NUL, and the address in lower case.
@@ -40,6 +44,10 @@ class Message:
     html_template: str | None = None
     unsubscribe_url: str = "https://shop.example/unsubscribe/{{ token }}"
     token_secret_variable: str | None = None
+    reply_to: str | None = None
+    envelope_sender: str | None = None
+    # Not part of the hash, which a dictionary has none of.
+    headers: dict[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +75,10 @@ class MailServer:
         str | None,
         "Name of the environment variable with the password. Each worker reads it when it connects: the password "
         "itself is in no run config and no log.",
+    ] = None
+    local_hostname: Annotated[
+        str | None,
+        "Name that this machine gives itself in EHLO; some relays want a full one. Default: what it is called here.",
     ] = None
     max_per_second: Annotated[
         float | None,
@@ -143,6 +155,11 @@ class Destination:
             raise CampaignError(
                 "mail_server has a username and security 'none', which would send the password in the clear: use "
                 "starttls or tls."
+            )
+        if server.local_hostname is not None and not re.fullmatch(r"[!-~]+", server.local_hostname):
+            raise CampaignError(
+                f"mail_server has local_hostname {server.local_hostname!r}, accepted: a host name in ASCII without "
+                "spaces, such as mail.shop.example."
             )
         return cls(server, folder, None if deliver else folder / "maildir")
 

@@ -36,6 +36,7 @@ from project_fanout.campaigns.settings import (
     Message,
 )
 from project_fanout.campaigns.spool import Batch, read_batch, write_batch
+from project_fanout.campaigns.suppression import SUPPRESSED, suppressed_keys
 from project_fanout.engine import Fanout, Record, Unit
 from project_fanout.engine.ledger.database import LEDGER_URL
 from project_fanout.engine.stages import never_reused
@@ -50,8 +51,8 @@ Campaign = Annotated[
 ]
 MessageParam = Annotated[
     Message,
-    "What is sent: sender, subject, text_template, html_template, unsubscribe_url, "
-    "token_secret_variable. Templates are Jinja2 and know the columns of the list.",
+    "What is sent: sender, reply_to, envelope_sender, subject, headers, text_template, html_template, "
+    "unsubscribe_url, token_secret_variable. Templates are Jinja2 and know the columns of the list.",
 ]
 Deliver = Annotated[
     bool,
@@ -133,6 +134,11 @@ def send_email(
         "output_dir. Runs that must not send the same mail twice have to share it: with deliver, it or output_dir has "
         "to be absolute.",
     ] = None,
+    suppress: Annotated[
+        str | None,
+        "File of addresses that get no message, whatever the list says: CSV with a column email, or one a line. It is "
+        "read again for each batch, so whoever unsubscribes meanwhile is left out.",
+    ] = None,
     resend_unknown: Annotated[
         bool,
         "Send again to recipients whose outcome is unknown; some may get the message twice.",
@@ -141,9 +147,9 @@ def send_email(
     """Send a batch and return one outcome per recipient, in the order of the list.
 
     Raises:
-        CampaignError: the server cannot be used with these settings or takes nothing from this sender, also where
-            it has taken some of the batch, which the claims know; or it is real delivery and the claims have no
-            place of their own.
+        CampaignError: the file of *suppress* cannot be read; the server cannot be used with these settings or takes
+            nothing from this sender, also where it has taken some of the batch, which the claims know; or it is real
+            delivery and the claims have no place of their own.
         LedgerError: the claims cannot be written.
     """
     spool = Path(unit.payload["spool"])
@@ -153,6 +159,7 @@ def send_email(
         recipients = read_rows(path, RowRange.of_key(unit.key))
         composer = _composer(campaign, message, Bodies.of(message))
         batch = _prepared(recipients, composer, _first_complete(path, recipients, composer))
+    batch = _without_suppressed(batch, suppress)
     destination = Destination.of(mail_server, deliver=deliver, output_dir=output_dir)
     url = _claims_url(destination, output_dir, ledger_url or os.environ.get(LEDGER_URL))
     with borrowed_sender(campaign, destination, url) as sender:
@@ -162,6 +169,19 @@ def send_email(
     deliveries = [*batch.settled, *sent]
     spool.unlink(missing_ok=True)
     return {"deliveries": [known.to_json() for known in sorted(deliveries, key=attrgetter("row"))]}
+
+
+def _without_suppressed(batch: Batch, file: str | None) -> Batch:
+    if file is None:
+        return batch
+    keys = suppressed_keys(file)
+    left_out = [
+        Delivery(letter.row, letter.key, "refused", SUPPRESSED, f"in {file}")
+        for letter in batch.letters
+        if letter.key in keys
+    ]
+    letters = [letter for letter in batch.letters if letter.key not in keys]
+    return Batch(letters, [*batch.settled, *left_out])
 
 
 def _cut_short(error: CampaignError, outcomes: Sequence[Delivery]) -> CampaignError:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from project_fanout.common import whole_characters
 from project_fanout.engine.errors import FanoutDefinitionError, InvalidParamsError
 from project_fanout.engine.params import Param, Params
 from project_fanout.engine.policy import FanoutPolicy
@@ -88,7 +89,7 @@ class RunConfig:
         problems = []
         values: dict[str, Any] = {}
         policy = self.policy
-        where, params = self._params_in(config)
+        where, params = self._params_in(whole_characters(config))
         try:
             values = self.params.read(params)
         except InvalidParamsError as error:

@@ -24,6 +24,8 @@ TEXT = page("docs/campaigns.md")
 def test_the_run_config_is_accepted(block: str) -> None:
     """Each run config shown is one that the job takes."""
     config = yaml.safe_load(block)
+    if "ops" not in config:
+        config["ops"] = {}
     if "job_request" in config["ops"]:
         requests = dg.Definitions([job_request]).resolve_implicit_global_asset_job_def()
         assert dg.validate_run_config(requests, config)

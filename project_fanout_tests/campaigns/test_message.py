@@ -1,10 +1,13 @@
 import hmac
 import unicodedata
+from contextlib import suppress
 from datetime import datetime, timezone
 from email import message_from_string
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -391,3 +394,79 @@ def test_a_template_may_expect_a_column_to_be_missing(template: str) -> None:
     composer = Composer("c", Message(subject=template))
     composer.check_columns(["email", "name", "city"], "list.csv")
     assert parsed(letter(composer=composer))["Subject"] is not None
+
+
+@given(text=st.text(min_size=1, max_size=300), name=st.sampled_from(["Subject", "X-" + "n" * 58]))
+def test_encoded_words_are_as_short_as_mail_programs_expect(text: str, name: str) -> None:
+    """In any language a word has at most 75 characters and its line 76, and it reads as it was written."""
+    written = f"{text} ü"
+    try:
+        header = letter(composer=Composer("c", Message(headers={"X-T": "{{ name }}"})), name=written)
+    except UnfitRecipientError:
+        return
+    lines = [line for line in header.content.split("\r\n\r\n")[0].split("\r\n") if "=?utf-8?" in line]
+    assert lines
+    assert all(len(line) <= 76 for line in lines)
+    assert all(len(word) <= 75 for line in lines for word in line.split() if word.startswith("=?"))
+    assert str(make_header(decode_header(message_from_string(header.content)["X-T"]))) == written
+    long = Message(headers={name if name != "Subject" else "X": written.replace("{", "")})
+    with suppress(CampaignError):
+        assert all(len(line) <= 76 for line in letter(composer=Composer("c", long)).content.split("\r\n")[:4])
+
+
+def test_answers_bounces_and_headers_of_ones_own() -> None:
+    """Reply-To, the envelope's sender and further fields are as the settings say; From stays the sender."""
+    message = Message(
+        reply_to="Hélène <help@shop.example>",
+        envelope_sender="bounces@shop.example",
+        headers={"Feedback-ID": "{{ campaign }}:shop", "X-City": "{{ city }}"},
+    )
+    each = letter(composer=Composer("spring", message), city="Köln")
+    mail = parsed(each)
+    assert each.sender == "bounces@shop.example"
+    assert mail["From"].addresses[0].addr_spec == "news@shop.example"
+    assert (mail["Reply-To"].addresses[0].display_name, mail["Reply-To"].addresses[0].addr_spec) == (
+        "Hélène",
+        "help@shop.example",
+    )
+    assert (mail["Feedback-ID"], mail["X-City"]) == ("spring:shop", "Köln")
+    assert hash(message)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"reply_to": "help"}, r"message\.reply_to is 'help', which is not one address"),
+        ({"envelope_sender": "a@b.example, c@d.example"}, r"message\.envelope_sender is 'a@b"),
+        ({"headers": {"X-A": "a\nBcc: b@c.example"}}, r"message\.headers: X-A fits no message.*U\+000A"),
+        ({"headers": {"X A": "a"}}, "the name 'X A', accepted: ASCII without spaces"),
+        ({"headers": {"X\r\nBcc": "a"}}, "has the name"),
+        ({"headers": {"bcc": "a@b.example"}}, "headers has bcc, which a message gets in another way"),
+        ({"headers": {"Content-Type": "text/plain"}}, "headers has Content-Type"),
+        ({"headers": {"X-A": "a", "x-a": "b"}}, "names one twice: X-A, x-a"),
+        ({"headers": {"X-A": "{% if %}"}}, "headers: X-A is not a Jinja2 template"),
+        ({"subject": "half \ud83c"}, r"message\.subject has half of a character, U\+D83C"),
+    ],
+)
+def test_headers_that_cannot_be_are_refused(settings: Any, error: str) -> None:
+    """What would add a second header or can be no header stops the campaign before it starts."""
+    with pytest.raises(CampaignError, match=error):
+        Composer("c", Message(**settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Max Müller <max@post.example>", "accepted: max@post.example alone, and the name in a column"),
+        ('"Müller, Max" <max@post.example>', "accepted: max@post.example alone"),
+        ("<max@post.example>", "accepted: max@post.example alone"),
+        ("mailto:max@post.example", "it is a link; accepted: max@post.example alone"),
+        ("a@post.example; b@post.example", "it is more than one address"),
+    ],
+)
+def test_what_surrounds_an_address_is_named(text: str, told: str) -> None:
+    """A name or a second address is what is wrong, not a letter of the name."""
+    with pytest.raises(UnfitRecipientError) as refused:
+        letter(text)
+    assert refused.value.reason == "invalid address"
+    assert told in refused.value.detail

@@ -6,6 +6,7 @@ import pytest
 from project_fanout.campaigns.errors import CampaignError
 from project_fanout.campaigns.recipients import (
     Recipient,
+    _reason,
     build_list,
     read_duplicates,
     read_rows,
@@ -221,3 +222,16 @@ def test_a_source_that_is_no_list_is_refused(
         build_list(tmp_path / "lists", str(tmp_path / name))
     assert name in str(error.value)
     assert not list((tmp_path / "lists").glob("*")) if (tmp_path / "lists").exists() else True
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "Out of Memory Error: failed to pin block\n\nPossible solutions:\n* SET threads=X",
+        "Binder Error: no such column\nCandidate bindings: x\n\nLINE 1: select",
+        "Invalid Input Error: bad\nPossible fixes:\n* store_rejects=true",
+    ],
+)
+def test_advice_for_those_who_write_sql_is_left_out(told: str) -> None:
+    """An error of the database is given in its first words, without options that no setting has."""
+    assert _reason(duckdb.Error(told)) == told.partition("\n")[0] + "."

@@ -274,3 +274,55 @@ def test_the_rate_limit_is_kept(tmp_path: Path) -> None:
     sent = [each.sent_at for some in delivered for each in some if each.sent_at is not None]
     assert len(sent) == 20
     assert max(sent) - min(sent) >= 19 / 50 * 0.9
+
+
+@pytest.mark.parametrize("security", ["none", "starttls"])
+@pytest.mark.parametrize(
+    "said", ["421 4.7.0 Try again later, closing connection. (EHLO)", "450 4.7.1 bad name"]
+)
+def test_a_server_that_dislikes_the_name_is_quoted(security: str, said: str, tmp_path: Path) -> None:
+    """A passing no to EHLO is no unreachable server: the reason is its code, and the words name local_hostname."""
+    with scripted(lambda line: said if line[:4].upper() == "EHLO" else None) as mail:
+        settings = server(mail.port, retry_for_s=0.3, security=security, local_hostname="mail.shop.example")
+        (outcome,) = deliver(tmp_path, settings, [letter("reader1")])
+    assert (outcome.status, outcome.reason) == ("failed", said[:9])
+    assert said in str(outcome.detail)
+    assert "(to EHLO mail.shop.example; if it is about that name, set local_hostname" in str(outcome.detail)
+    assert {line for line in mail.lines if line.startswith("ehlo")} == {"ehlo mail.shop.example"}
+
+
+@pytest.mark.parametrize("said", ["550 5.7.1 bad name", "504 5.5.2 <box>: need fully-qualified hostname"])
+def test_a_server_that_never_takes_the_name(said: str, tmp_path: Path) -> None:
+    """A final no to EHLO and HELO stops the run in the server's words."""
+    refused = ("EHLO", "HELO")
+    with (
+        scripted(lambda line: said if line[:4].upper() in refused else None) as mail,
+        pytest.raises(CampaignError, match=r"rejects this machine: 5.. 5.*set local_hostname of mail_server"),
+    ):
+        deliver(tmp_path, server(mail.port), [letter("reader1")])
+
+
+def test_a_server_that_knows_no_ehlo_is_greeted_otherwise(tmp_path: Path) -> None:
+    """An old server that does not know EHLO gets HELO and the mail."""
+    with scripted(lambda line: "502 what?" if line[:4].upper() == "EHLO" else None) as mail:
+        (outcome,) = deliver(tmp_path, server(mail.port), [letter("reader1")])
+    assert outcome.status == "sent"
+
+
+@pytest.mark.parametrize("name", ["", "my box", "bücher.example", "a\r\nMAIL FROM:<x@y.example>"])
+def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
+    """A local_hostname that would be another command, or none, is refused before anything is sent."""
+    with pytest.raises(CampaignError, match=r"has local_hostname .* accepted: a host name in ASCII"):
+        deliver(tmp_path, server(25, local_hostname=name), [letter("reader1")])
+
+
+@pytest.mark.parametrize("said", ["421 4.3.2 restarting", "452 4.3.1 no storage"])
+def test_the_time_that_is_allowed_is_used_up(
+    said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the next pause would be, a server that was away is tried once more when retry_for_s ends."""
+    monkeypatch.setattr(sending, "_FIRST_DELAY_S", 15.0)
+    busy = [said]
+    with scripted(lambda line: busy.pop() if line.startswith("MAIL") and busy else None) as mail:
+        (outcome,) = deliver(tmp_path, server(mail.port, retry_for_s=0.5), [letter("reader1")])
+    assert outcome.status == "sent"
