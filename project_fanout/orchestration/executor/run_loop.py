@@ -13,6 +13,7 @@ import dagster as dg
 
 from project_fanout.orchestration.executor.incremental import IncrementalExecution
 from project_fanout.orchestration.executor.output_capture import captured_output
+from project_fanout.orchestration.executor.pool_slots import PoolSlots
 from project_fanout.orchestration.executor.step_children import StepChildren
 from project_fanout.orchestration.executor.step_events import step_events
 from project_fanout.orchestration.executor.step_logs import StepLogManager
@@ -26,7 +27,6 @@ from project_fanout.orchestration.internals import (
     ErrorSource,
     ExecutionPlan,
     ExecutionStep,
-    InstanceConcurrencyContext,
     PlanExecutionContext,
     PlanOrchestrationContext,
     SerializableErrorInfo,
@@ -94,9 +94,7 @@ class RunLoop:
             scoped_resources_builder=SharedResourcesBuilder.over(job_context.scoped_resources_builder)
         )
         with ExitStack() as stack:
-            concurrency = stack.enter_context(
-                InstanceConcurrencyContext(job_context.instance, job_context.dagster_run)
-            )
+            concurrency = stack.enter_context(PoolSlots(job_context.instance, job_context.dagster_run))
             execution = stack.enter_context(
                 IncrementalExecution(
                     execution_plan,
