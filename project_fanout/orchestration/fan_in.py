@@ -103,6 +103,20 @@ class Share:
         )
 
 
+class Repaired(NamedTuple):
+    """A record that an earlier run left unfinished, and the collect step has finished.
+
+    Args:
+        record_key: the record.
+        units: how many of its units have been run for that.
+        failed: how many of its units are without success even so.
+    """
+
+    record_key: str
+    units: int
+    failed: int
+
+
 class FanIn:
     """All records of a fan-out, in their order.
 
@@ -116,9 +130,21 @@ class FanIn:
         self._shares: dict[int, Share] = {}
         self._records: dict[int, Sequence[RecordState]] = {}
         self._shared: dict[str, str] = {}
+        self.repaired: list[Repaired] = []
 
-    def put(self, place: int, records: Sequence[RecordState]) -> None:
-        """Take the records of the mapped step number *place*; the steps may come in any order."""
+    def put(
+        self, place: int, records: Sequence[RecordState], *, repaired: Iterable[RecordState] = ()
+    ) -> None:
+        """Take the records of the mapped step number *place*; the steps may come in any order.
+
+        Those *repaired* are of them, and the collect step has run what was missing of them.
+        """
+        self.repaired += [
+            Repaired(
+                each.record_key, each.ended - each.reused, sum(not u.succeeded for u in each.outcome.units)
+            )
+            for each in repaired
+        ]
         self._shares[place] = Share.of(records, self._shared, with_rows=self._keep_rows)
         if self._keep_records:
             self._records[place] = records

@@ -92,6 +92,22 @@ class Upstream(NamedTuple):
         )
 
 
+class Accounted(NamedTuple):
+    """What became of the records of a mapped step.
+
+    Args:
+        place: which of the manifest's entries they are.
+        batch: loads them again.
+        records: the records.
+        repaired: those that the collect step had to run itself.
+    """
+
+    place: int
+    batch: StoredBatch
+    records: Sequence[RecordState]
+    repaired: Sequence[RecordState] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class FanoutOps:
     """Makes the ops of one fan-out asset; see `build_fanout_asset` for its fields.
@@ -377,9 +393,9 @@ class FanoutOps:
             settings = self.run_config.read(context.op_config)
             fan_in = FanIn(keep_rows=not self._takes_batches, keep_records=self.needs_records)
             batches: dict[int, StoredBatch] = {}
-            for place, batch, records in self._account_for(context, manifest, outcomes):
-                fan_in.put(place, records)
-                batches[place] = batch
+            for each in self._account_for(context, manifest, outcomes):
+                fan_in.put(each.place, each.records, repaired=each.repaired)
+                batches[each.place] = each.batch
             if not fan_in.total("records") and settings.policy.on_empty == "skip":
                 context.log.info("There is no record, and on_empty is 'skip': the asset stays as it is.")
                 return
@@ -446,10 +462,8 @@ class FanoutOps:
 
     def _account_for(
         self, context: dg.OpExecutionContext, manifest: Manifest, outcomes: Iterable[StoredBatch]
-    ) -> Iterator[tuple[int, StoredBatch, Sequence[RecordState]]]:
-        """Yield what became of the records of each entry of the manifest, with its place; run those that are not done.
-
-        With it comes what loads it again.
+    ) -> Iterator["Accounted"]:
+        """Yield what became of the records of each entry of the manifest; run those that are not done.
 
         Dagster runs this step also when mapped steps have never started: after an interrupted run that
         is re-executed "from failure" it passes over them and gives the collect op what is left. It
@@ -469,7 +483,7 @@ class FanoutOps:
                 and (record.run_id == context.run_id or record.succeeded)
             }
             if batch is not None and len(ended) == len(found):
-                yield place, batch, [ended[key] for key in entry.record_keys]
+                yield Accounted(place, batch, [ended[key] for key in entry.record_keys])
             else:
                 unfinished[place] = ended
         if not unfinished:
@@ -489,19 +503,24 @@ class FanoutOps:
             ", ".join(map(repr, missing[:20])),
         )
         wanted = set(missing)
-        advanced: Iterable[RecordState] = [
+        before: Sequence[RecordState] = [
             record
             for place in unfinished
             for record in manifest.load(manifest.entries[place], context, self._step_io)
             if record.record_key in wanted
         ]
+        advanced = before
         for index in range(len(self._stage_op_names())):
             advanced = self._steps.advance(context, index, advanced)
+        ended_here = new_outcomes(before, advanced)
+        log_step(context, ended_here, step_metadata(before, advanced, ended_here, is_last=True))
         done = {record.record_key: record for record in advanced}
         for place, ended in unfinished.items():
             entry = manifest.entries[place]
             records = tuple(ended.get(key) or done[key] for key in entry.record_keys)
-            yield place, StoredBatch(entry.mapping_key, partial(tuple, records)), records
+            batch = StoredBatch(entry.mapping_key, partial(tuple, records))
+            repaired = [record for record in records if record.record_key not in ended]
+            yield Accounted(place, batch, records, repaired)
 
     def _expect(self, context: dg.OpExecutionContext, manifest: Manifest) -> None:
         """Tell the tally how many units there are; with several stages only their end shows that."""

@@ -13,7 +13,7 @@ import pandas as pd
 from project_fanout.common import one_line
 from project_fanout.engine.model import STATUSES, Status, UnitOutcome
 from project_fanout.engine.record_state import RecordState
-from project_fanout.orchestration.fan_in import FanIn
+from project_fanout.orchestration.fan_in import FanIn, Repaired
 from project_fanout.orchestration.markdown_table import as_markdown, markdown_rows
 from project_fanout.orchestration.plots import LONGEST_SHOWN, distribution, timeline
 from project_fanout.orchestration.table import COLUMNS
@@ -125,6 +125,7 @@ def asset_metadata(fan_in: FanIn, work: Mapping[str, Any] | None = None) -> dict
         "units_of_all_stages": of_all_stages if of_all_stages > fan_in.units else None,
         "reused": fan_in.total("reused") or None,
         "retried": fan_in.total("retried") or None,
+        "repaired_records": _repaired_table(fan_in.repaired) if fan_in.repaired else None,
         "records_without_units": len(fan_in.hollow) or None,
         "unit_seconds": round(fan_in.unit_seconds, 3),
         "cpu_seconds": _rounded(fan_in.cpu_seconds),
@@ -135,6 +136,12 @@ def asset_metadata(fan_in: FanIn, work: Mapping[str, Any] | None = None) -> dict
         **(_of_units(fan_in) if fan_in.units else {}),
     }
     return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _repaired_table(repaired: Sequence[Repaired]) -> dg.MarkdownMetadataValue:
+    """Return the records that the collect step has finished, since an earlier run had left them so."""
+    columns = ["record", "units run", "without success"]
+    return markdown_rows(columns, repaired, longest_cell=_LONGEST_KEY, longest=LONGEST_SHOWN)
 
 
 def usage_metadata(usage: Usage) -> dict[str, Any]:

@@ -150,5 +150,10 @@ def test_a_killed_run_is_completed_from_failure(instance: dg.DagsterInstance, tm
     assert not list(marks.glob("r[012]u*.1")), "records that were done are not done again"
     warnings = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == 30]
     assert any("of 6 records unfinished" in each for each in warnings)
+    [materialized] = result.asset_materializations_for_node("held.collect_records")
+    repaired = materialized.metadata["repaired_records"].value.splitlines()
+    assert repaired[0] == "| record | units run | without success |"
+    assert {line.split(" | ")[0] for line in repaired[2:]} <= {"| record 3", "| record 4", "| record 5"}
+    assert "| record 5 | 2 | 0 |" in repaired
     checks = result.get_asset_check_evaluations()
     assert [check.passed for check in checks] == [True]
