@@ -33,6 +33,7 @@ def test_every_key_of_the_assets_page_is_explained(tmp_path: Path) -> None:
         "timed_out",
         "crashed",
         "reused",
+        "repaired_records",
         "records_without_units",
         "cpu_seconds",
         "waiting_share",

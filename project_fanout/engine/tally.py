@@ -30,7 +30,7 @@ class Tally:
         self.cuts: set[str] = set()
         self.longest_batch = 0
         self.progress = Progress()
-        self._worked: Counter[str] = Counter()
+        self._worked: set[str] = set()
         self._in_vain: Counter[str] = Counter()
 
     def count(self, *, succeeded: bool) -> None:
@@ -40,13 +40,17 @@ class Tally:
 
     def note_work(self, stage: str, *, in_vain: bool) -> None:
         """Note whether *stage* has worked for a unit, or not at all."""
+        if not in_vain and stage in self._worked:
+            return  # for each of a million units: that it has worked once is all that is asked
         with self._lock:
-            (self._in_vain if in_vain else self._worked)[stage] += 1
+            if in_vain:
+                self._in_vain[stage] += 1
+            else:
+                self._worked.add(stage)
 
     def works_in_vain(self, stage: str) -> bool:
         """Tell whether *stage* has not worked for the first units, ten of them, and for none since."""
-        with self._lock:
-            return not self._worked[stage] and self._in_vain[stage] >= _ENOUGH_IN_VAIN
+        return stage not in self._worked and self._in_vain[stage] >= _ENOUGH_IN_VAIN
 
     def expect(self, total: int) -> None:
         """Say how many units there are in all, once that is known."""

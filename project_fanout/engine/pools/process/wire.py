@@ -148,7 +148,9 @@ class Channel:
         return end if len(self._received) >= end else None
 
     def _limit(self, option: int, timeout_s: float | None) -> None:
-        if self._limits.get(option, math.inf) == timeout_s:
+        # One that is a little shorter will do: nobody minds to look again, and to set it costs as much as to receive.
+        before = self._limits.get(option, math.inf)
+        if before == timeout_s or (before and timeout_s and timeout_s / 2 <= before <= timeout_s):
             return
         self._limits[option] = timeout_s
         # 0 would mean no limit at all, so the shortest wait is 1 ms.
