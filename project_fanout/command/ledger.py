@@ -10,11 +10,18 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from project_fanout.command.opened_ledger import CONTEXT, LedgerGroup, json_option, opened_ledger, url_option
+from project_fanout.command.opened_ledger import (
+    CONTEXT,
+    LedgerGroup,
+    json_option,
+    ledger_url,
+    opened_ledger,
+    url_option,
+)
 from project_fanout.command.printing import Columns, print_json, print_table, time_text
 from project_fanout.common import one_line
 from project_fanout.engine.errors import LedgerError
-from project_fanout.engine.ledger import Ledger, LedgerFilter, default_ledger_url
+from project_fanout.engine.ledger import Ledger, LedgerFilter
 from project_fanout.engine.ledger.claims import Claim, Claims, ClaimState
 from project_fanout.engine.ledger.entry import LedgerEntry, LedgerSummary
 from project_fanout.engine.model import STATUSES, Status
@@ -219,7 +226,7 @@ def settle(url: str | None, as_json: bool, outcome: str, namespace: str, key: Se
 
 
 def _opened_claims(url: str | None) -> Claims:
-    return Claims(url or default_ledger_url(), create=False)
+    return Claims(url or ledger_url(), create=False)
 
 
 def _whole_lineage(opened: Ledger, start: str | None) -> str | None:

@@ -144,5 +144,5 @@ def _loss(asset: str, earlier_run: str, kept_in: str | None, own: str | None) ->
     return (
         f"{kept}; {known}. So the units that this run comes to are computed again. All runs that are to reuse each "
         f"other's outcomes need the same ledger: set LedgerResource(url=...) or the environment variable {LEDGER_URL} "
-        "for all of them."
+        "for all of them, to a PostgreSQL database or to a file in a folder that all of them reach."
     )

@@ -11,13 +11,13 @@ from typing import Annotated, Any, Literal, TypeVar
 import dagster as dg
 from pydantic import PrivateAttr
 
-from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.errors import FanoutDefinitionError, LedgerError
 from project_fanout.engine.ledger import (
     LEDGER_URL,
     Ledger,
     LedgerScope,
-    default_ledger_url,
     default_values_url,
+    is_refused,
 )
 from project_fanout.engine.pools.calls import UnitPool
 from project_fanout.engine.pools.inline import InlinePool
@@ -42,10 +42,12 @@ from project_fanout.engine.rate import Rate
 from project_fanout.engine.settings import Bounds
 from project_fanout.engine.tally import Tally
 from project_fanout.engine.values import SPILL_BYTES, ValueStore
+from project_fanout.orchestration.instance_ledger import InstanceLedger, instance_ledger
 from project_fanout.orchestration.settings import DeclaredResource
 from project_fanout.orchestration.step_process import end_with_the_run
 
 _T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
 
 #: Settings of pools that not every kind has a use for: those that have.
 _KINDS = {
@@ -182,15 +184,17 @@ def _level_number(name: str) -> int:
 class LedgerResource(DeclaredResource):
     """The ledger of unit outcomes, under the resource key `ledger`.
 
-    It is in `fanout_ledger.db` in the home of the Dagster instance unless a URL says otherwise. An
-    ephemeral instance (`materialize`, `materialize_to_memory` without one) has no home, and its runs
-    cannot be resumed: there is no ledger then, unless a URL is given.
+    Unless a URL says otherwise it is in the database of the Dagster instance if that is PostgreSQL, which runs in
+    other pods reach, too; else, and where there is one already, in `fanout_ledger.db` in its home. An ephemeral
+    instance (`materialize`, `materialize_to_memory` without one) has no home, and its runs cannot be resumed: there
+    is no ledger then, unless a URL is given.
     """
 
     url: Annotated[
         str | None,
         "File or SQLAlchemy URL, e.g. postgresql://user@host/database. Default: FANOUT_LEDGER_URL, else "
-        "fanout_ledger.db in the home of the Dagster instance.",
+        "fanout_ledger.db in the home of the Dagster instance, or the instance's own PostgreSQL where there is no "
+        "such file.",
     ] = None
     enabled: Annotated[
         bool, "Whether outcomes are kept. Without them a killed run starts all over again."
@@ -219,6 +223,9 @@ class LedgerResource(DeclaredResource):
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
     _ledger: Ledger | None = PrivateAttr(default=None)
     _where: str | None = PrivateAttr(default=None)
+    _otherwise: str | None = PrivateAttr(default=None)
+    _log: Any = PrivateAttr(default=None)
+    _home: str | None = PrivateAttr(default=None)
     _values: str | None = PrivateAttr(default=None)
     _folder: Any = PrivateAttr(default=None)
     _is_ephemeral: bool = PrivateAttr(default=True)
@@ -235,8 +242,15 @@ class LedgerResource(DeclaredResource):
         self._once = threading.Lock()
         self._done = set()
         self._kept = {}
-        self._where = self._find(context.instance) if self.enabled else None
-        self._values = self._find_values(context.instance)
+        instance = context.instance
+        self._is_ephemeral = instance is None or instance.is_ephemeral
+        self._home = None if instance is None or instance.is_ephemeral else instance.root_directory
+        self._log = context.log or _logger
+        place = self._find(instance) if self.enabled else None
+        self._where, self._otherwise = (place.url, place.otherwise) if place else (None, None)
+        if place and place.problem:
+            self._log.warning(_not_in_the_database(place.problem, place.url))
+        self._values = self._find_values()
         self._folder = None
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002  # see above
@@ -258,7 +272,7 @@ class LedgerResource(DeclaredResource):
         """
         with self._lock:
             if self._ledger is None and self._where is not None:
-                self._ledger = Ledger(self._where, lock_timeout_s=self.lock_timeout_s)
+                self._ledger = self._opened(self._where)
             return self._ledger
 
     def value_store(self, scope: LedgerScope) -> ValueStore | None:
@@ -327,16 +341,35 @@ class LedgerResource(DeclaredResource):
             found: _T = self._kept[what]
             return found
 
-    def _find_values(self, instance: dg.DagsterInstance | None) -> str | None:
-        self._is_ephemeral = instance is None or instance.is_ephemeral
+    def _opened(self, where: str) -> Ledger:
+        try:
+            return Ledger(where, lock_timeout_s=self.lock_timeout_s)
+        except LedgerError as error:
+            if self._otherwise is None or not is_refused(error):
+                raise
+            # Whoever set the instance up has not asked for a ledger in its database.
+            self._log.warning(_not_in_the_database(str(error), self._otherwise))
+            self._where, self._otherwise = self._otherwise, None
+            self._values = self._find_values()
+            return Ledger(self._where, lock_timeout_s=self.lock_timeout_s)
+
+    def _find_values(self) -> str | None:
         if self._where is None or self.values_url is not None:
             return self.values_url
-        home = None if instance is None or instance.is_ephemeral else instance.root_directory
-        return default_values_url(self._where, home=home)
+        return default_values_url(self._where, home=self._home)
 
-    def _find(self, instance: dg.DagsterInstance | None) -> str | None:
+    def _find(self, instance: dg.DagsterInstance | None) -> InstanceLedger | None:
         if self.url is not None:
-            return self.url
+            return InstanceLedger(self.url)
         if instance is None or instance.is_ephemeral:
-            return os.environ.get(LEDGER_URL)
-        return default_ledger_url(home=instance.root_directory)
+            url = os.environ.get(LEDGER_URL)
+            return InstanceLedger(url) if url else None
+        return instance_ledger(instance)
+
+
+def _not_in_the_database(problem: str, file: str) -> str:
+    return (
+        f"The ledger is not kept in the PostgreSQL database of this Dagster instance: {problem.rstrip('.')}. It is the "
+        f"file {file}, so a run in another pod or on another machine computes again what this one has. Set "
+        f"LedgerResource(url=...) or the environment variable {LEDGER_URL} to a place that all runs reach."
+    )

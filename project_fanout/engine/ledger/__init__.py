@@ -6,6 +6,7 @@ from project_fanout.engine.ledger.database import (
     VALUES_URL,
     default_ledger_url,
     default_values_url,
+    is_refused,
 )
 from project_fanout.engine.ledger.entry import (
     InWork,
@@ -36,4 +37,5 @@ __all__ = [
     "Taken",
     "default_ledger_url",
     "default_values_url",
+    "is_refused",
 ]

@@ -35,6 +35,8 @@ LEDGER_FILE = "fanout_ledger.db"
 #: connection ended because it was idle, too many of them, and another process inserted the row between our look
 #: and our insert.
 _PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "53300", "23505"})
+#: And of those that say what this user may not: write, write to a replica, make tables anywhere.
+_REFUSING_STATES = frozenset({"42501", "25006", "3F000"})
 #: PostgreSQL's advisory lock of whoever makes or changes the ledger's tables: "fanout" in ASCII.
 _TABLES_LOCK = int.from_bytes(b"fanout", "big")
 #: Seconds to wait for a server that has not answered yet: it may be restarting, but its address may be wrong.
@@ -72,6 +74,14 @@ def default_values_url(
         return str(path.with_name(f"{path.stem}_values"))
     home = home or environ.get("DAGSTER_HOME")
     return str(Path(home).expanduser() / "fanout_values") if home else None
+
+
+def is_refused(error: LedgerError) -> bool:
+    """Tell whether a ledger could not be opened because its driver is missing or its user may not make its tables."""
+    cause = error.__cause__
+    if isinstance(cause, DBAPIError):
+        return getattr(cause.orig, "pgcode", None) in _REFUSING_STATES
+    return isinstance(cause, (ModuleNotFoundError, NoSuchModuleError))
 
 
 class LedgerDatabase:
