@@ -45,6 +45,7 @@ test: $(STAMP) ## run every test, two at once; PYTEST="-k name" runs some, PYTES
 	    command -v google-chrome >/dev/null || .ci/debian-packages chromium || [ "$${CI:-}" != true ]
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 	    .ci/debian-packages postgresql || [ "$${CI:-}" != true ]
+	@command -v strace >/dev/null || .ci/debian-packages strace || [ "$${CI:-}" != true ]
 	@$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 quick: $(STAMP) ## run the tests that start no process, three in four

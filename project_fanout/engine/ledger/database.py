@@ -21,6 +21,7 @@ from sqlalchemy.exc import (
 from project_fanout.engine.errors import LedgerError
 from project_fanout.engine.ledger.migrations import stored_version, upgrade
 from project_fanout.engine.ledger.schema import METADATA, SCHEMA, SCHEMA_VERSION
+from project_fanout.file_systems import FileSystem, file_system
 
 _T = TypeVar("_T")
 
@@ -37,6 +38,14 @@ LEDGER_FILE = "fanout_ledger.db"
 _PASSING_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "57P05", "25P03", "53300", "23505"})
 #: And of those that say what this user may not: write, write to a replica, make tables anywhere.
 _REFUSING_STATES = frozenset({"42501", "25006", "3F000"})
+#: How SQLite calls errors of locks and of memory that is mapped; disks that are full or broken have other names.
+_SERVICES = (
+    "SQLITE_IOERR_LOCK",
+    "SQLITE_IOERR_RDLOCK",
+    "SQLITE_IOERR_UNLOCK",
+    "SQLITE_IOERR_SHM",
+    "SQLITE_PROTOCOL",
+)
 #: PostgreSQL's advisory lock of whoever makes or changes the ledger's tables: "fanout" in ASCII.
 _TABLES_LOCK = int.from_bytes(b"fanout", "big")
 #: Seconds to wait for a server that has not answered yet: it may be restarting, but its address may be wrong.
@@ -196,7 +205,7 @@ class LedgerDatabase:
 
     def _open(self, *, create: bool) -> None:
         # Many workers may open it at once: nothing is written where all is there.
-        version = self.read(stored_version)
+        version = self._first_look()
         if version is None:
             if not create:
                 raise LedgerError(
@@ -230,8 +239,55 @@ class LedgerDatabase:
     def _prepare_sqlite(self) -> None:
         # The first lets prune shrink the file and works only before there is a table.
         self._pragma("auto_vacuum = INCREMENTAL")
-        # In WAL mode readers and the one writer do not wait for each other.
-        self._pragma("journal_mode = WAL")
+        # In WAL mode readers and the one writer do not wait for each other. But it needs memory that all of them map:
+        # on a file system that machines share they do not see each other's, and on some there is none.
+        place = self._file_system()
+        if place is not None and place.is_shared:
+            return
+        try:
+            self._pragma("journal_mode = WAL")
+            self._transaction(stored_version, writes=False)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            if not _is_of_the_place(error) or not self._left_wal():
+                raise
+
+    def _first_look(self) -> int | None:
+        try:
+            version = self.read(stored_version)
+        except LedgerError as error:
+            # A ledger in WAL mode that has been moved to where no memory can be mapped.
+            if not self._is_sqlite or not _is_of_the_place(error.__cause__) or not self._left_wal():
+                raise
+            return self.read(stored_version)
+        place = self._file_system()
+        if place is not None and place.is_shared:
+            self._left_wal()
+        return version
+
+    def _left_wal(self) -> bool:
+        """Take the file out of WAL mode, which needs no shared memory; return whether it was in it and is not now."""
+        if not self._is_wal():
+            return False
+        self._engine.dispose()
+        connection = sqlite3.connect(str(self._url.database), timeout=1, isolation_level=None)
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = DELETE").fetchall()
+        except sqlite3.Error:
+            pass
+        finally:
+            connection.close()
+        return not self._is_wal()
+
+    def _is_wal(self) -> bool:
+        try:
+            with open(str(self._url.database), "rb") as file:
+                return file.read(20)[18:] == b"\2\2"
+        except OSError:
+            return False
+
+    def _file_system(self) -> FileSystem | None:
+        return file_system(str(self._url.database)) if self._is_sqlite else None
 
     def _pragma(self, pragma: str) -> None:
         connection = self._engine.raw_connection()
@@ -283,23 +339,38 @@ class LedgerDatabase:
         start = f"Ledger {self.name}: {cause}."
         elsewhere = f"name another place in {LEDGER_URL}"
         text = cause.lower()
+        place = self._file_system()
+        where = f" It is on {place}." if place is not None else ""
+        if place is not None and place.is_shared:
+            elsewhere += (
+                ", on a disk of this machine or in PostgreSQL, because locks on such a file system often fail"
+            )
         if _is_locked(error):
+            if place is not None:
+                where += f" If no process has it open, there are no locks there: {elsewhere}."
             return (
                 f"{start} Another process has kept it locked for {self._lock_timeout_s:g} s. End that "
                 "process (`fuser -v` names who has a file open, pg_stat_activity who has a table), then run "
-                "again."
+                f"again.{where}"
+            )
+        if "locking protocol" in text or _lacks_a_service(error):
+            return (
+                f"{start}{where} It needs a file system with locks, such as a disk of this machine has, or PostgreSQL: "
+                f"name another place in {LEDGER_URL}."
             )
         if "readonly" in text or "read-only" in text or "permission denied" in text:
             return f"{start} Allow this user to write it and its folder, or {elsewhere}."
         if "full" in text or "disk i/o" in text or "no space left" in text:
-            return f"{start} Make room where it is, or {elsewhere}; then run again."
+            return f"{start}{where} Make room where it is, or {elsewhere}; then run again."
         if "not a database" in text or "malformed" in text:
             return (
                 f"{start} It is damaged, or it is another program's file. Move it away, and a new one is "
                 f"made (then runs that have not finished compute their units again), or {elsewhere}."
             )
         if "unable to open" in text:
-            return f"{start} It has to be a file in a folder that this user may write; else {elsewhere}."
+            return (
+                f"{start}{where} It has to be a file in a folder that this user may write; else {elsewhere}."
+            )
         return f"{start} See that the database runs and that this user may use it, or {elsewhere}."
 
 
@@ -347,6 +418,19 @@ def _create_tables(connection: Connection) -> int:
         connection.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
         version = SCHEMA_VERSION
     return version
+
+
+def _is_of_the_place(error: BaseException | None) -> bool:
+    """Tell whether it may be the place of the file that SQLite cannot use it, and not what is in the file."""
+    cause = str(getattr(error, "orig", None) or error).lower()
+    return any(text in cause for text in ("disk i/o", "locking protocol", "unable to open"))
+
+
+def _lacks_a_service(error: Exception) -> bool:
+    """Tell whether SQLite has found no locks, or no memory to map, where the file is."""
+    cause = getattr(error, "orig", None) or error
+    # Python 3.10 does not tell.
+    return str(getattr(cause, "sqlite_errorname", "")).startswith(_SERVICES)
 
 
 def _is_locked(error: Exception) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from project_fanout.engine.per_worker import SetUp
+from project_fanout.engine.pools.memory_file import memory_file
 
 # Up to this size a value travels with every call, which costs less than a file.
 _INLINE_BYTES = 1 << 14
@@ -77,10 +78,10 @@ class SharedFile:
         if not buffers and len(pickled) <= _INLINE_BYTES:
             self.value = SharedValue(key, pickled)
             return
-        if hasattr(os, "memfd_create"):
-            self._file = os.fdopen(os.memfd_create(f"project_fanout {key}"), "wb")
-            path = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
-        else:
+        self._file = memory_file(f"project_fanout {key}")
+        path = f"/proc/{os.getpid()}/fd/{self._file.fileno()}"
+        if not os.path.exists(path):  # without /proc workers need a name
+            self._file.close()
             self._file = tempfile.NamedTemporaryFile(prefix="project_fanout_")  # noqa: SIM115  # until close
             path = self._file.name
         parts = self._write([memoryview(pickled), *(buffer.raw() for buffer in buffers)])

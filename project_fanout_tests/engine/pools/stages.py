@@ -35,6 +35,10 @@ def echo(unit: Unit, **params: Any) -> Any:
     return [unit.key, unit.payload, params]
 
 
+def length(unit: Unit, *, value: bytes) -> int:
+    return len(value)
+
+
 def process_id(unit: Unit) -> int:
     return os.getpid()
 

@@ -2,9 +2,10 @@
 
 import mmap
 import os
-import tempfile
 import threading
 import time
+
+from project_fanout.engine.pools.memory_file import memory_file
 
 #: Most calls that one worker may hold at once, those that wait in it included.
 MOST_CALLS = 2048
@@ -33,11 +34,8 @@ class StartMarks:
     @staticmethod
     def create_file() -> int:
         """Return the descriptor of a new file for one worker; it has no name and vanishes when closed."""
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("project_fanout start marks")
-        else:
-            with tempfile.TemporaryFile() as file:
-                fd = os.dup(file.fileno())
+        with memory_file("project_fanout start marks") as file:
+            fd = os.dup(file.fileno())
         os.ftruncate(fd, _BYTES)
         return fd
 
