@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from types import CodeType
+from typing import Any, TypeGuard, TypeVar
 
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.model import UnitOutcome
@@ -89,7 +90,7 @@ def describe_stage(function: object) -> Stage:
     remedy = (
         "Write it as `def stage(unit, *, param=default)` at the top level of a module that can be imported."
     )
-    if not inspect.isfunction(function):
+    if not _is_function(function):
         raise FanoutDefinitionError(f"{function!r} is not a stage: it is not a function. {remedy}")
     reference = importable_name(function, function, "a stage", remedy)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -97,6 +98,13 @@ def describe_stage(function: object) -> Stage:
         raise FanoutDefinitionError(
             f"{reference} is not a stage: it is {kind} function, so calling it gives no result. {remedy}"
         )
+    try:
+        inspect.signature(function)
+    except ValueError:
+        raise FanoutDefinitionError(
+            f"{reference} is not a stage: it is compiled, and does not say which parameters it takes. {remedy} It may "
+            f"call {function.__name__}."
+        ) from None
     check_annotation(function)
     return Stage(
         function.__name__,
@@ -104,10 +112,23 @@ def describe_stage(function: object) -> Stage:
         _keyword_params(function, reference, remedy),
         import_root_of(function.__module__),
         reusable=not getattr(function, _NEVER_REUSED, False),
-        is_async=inspect.iscoroutinefunction(function),
+        # Cython marks its coroutine functions as asyncio once did.
+        is_async=inspect.iscoroutinefunction(function) or bool(getattr(function, "_is_coroutine", False)),
         is_batch=takes_a_batch(function),
         is_intact=getattr(function, _REUSED_IF, None),
     )
+
+
+def _is_function(thing: object) -> TypeGuard[Callable[..., Any]]:
+    """Tell whether *thing* is a function, be it one that Cython, numba, mypyc or a C compiler has made."""
+    if inspect.isbuiltin(thing):
+        # A method of an object is one, too; and nobody's stage is one of Python's own.
+        return inspect.ismodule(thing.__self__) and thing.__module__ != "builtins"
+    if inspect.isfunction(thing):
+        return True
+    # Those of Cython and numba have the code object of a function, and are none.
+    is_compiled = callable(thing) and isinstance(getattr(thing, "__code__", None), CodeType)
+    return is_compiled and not inspect.ismethod(thing)
 
 
 def importable_name(function: Callable[..., Any], named: object, what: str, remedy: str) -> str:

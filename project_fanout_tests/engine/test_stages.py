@@ -2,6 +2,8 @@
 
 import functools
 import importlib
+import math
+import operator
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pandas._libs import lib
 
 from project_fanout.engine import ProcessPool, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
+from project_fanout.engine.params import Params
 from project_fanout.engine.pools.attempt.attempt import found_by_name
 from project_fanout.engine.stages import describe_stage
 from project_fanout_tests.engine import runner_stages
@@ -147,6 +151,42 @@ def test_a_stage_is_described_by_what_a_worker_needs(
     assert found_by_name(stage.reference) is function
 
 
+@pytest.mark.parametrize("function", [lib.is_scalar, math.sqrt, operator.neg])
+def test_a_compiled_function_is_a_stage(function: Callable[..., Any]) -> None:
+    """Of Cython and of C, as mypyc makes them, too: by its name, with the params that its signature tells."""
+    stage = describe_stage(function)
+    assert (stage.name, stage.params, stage.is_async, stage.is_batch) == (
+        function.__name__,
+        (),
+        False,
+        False,
+    )
+    assert found_by_name(stage.reference, stage.import_root) is function
+    assert list(Params(None, [function])) == []
+
+
+def test_a_compiled_function_runs() -> None:
+    """In a worker process, as any other."""
+    with ProcessPool(1) as pool:
+        stage = describe_stage(lib.is_scalar)
+        reply = pool.submit(make_call(stage.reference, import_root=stage.import_root)).result(60)
+    assert (reply.error, reply.encoded) == (None, "false")
+
+
+@pytest.mark.parametrize(
+    "module", ["project_fanout", "project_fanout.engine", "project_fanout.orchestration"]
+)
+def test_windows_is_told_what_runs_there(module: str) -> None:
+    """Without fcntl the import says on which systems it works, and what to do on Windows."""
+    code = f"import sys; sys.modules['fcntl'] = None; import {module}"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    said = run.stderr.splitlines()[-1]
+    assert said.startswith("ImportError: project_fanout runs on Linux and macOS")
+    assert "WSL 2" in said and "container" in said
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
@@ -159,6 +199,9 @@ def test_a_stage_is_described_by_what_a_worker_needs(
         (Holder.method, "2 positional parameters"),
         (Holder, "not a function"),
         (len, "not a function"),
+        ([].append, "not a function"),
+        (math.hypot, "does not say which parameters it takes"),
+        (lib.infer_dtype, "2 positional parameters"),
         ("plain", "not a function"),
         (None, "not a function"),
         (shadowed, "holds something else"),

@@ -28,7 +28,7 @@ class UnitCall:
         params: the stage's keyword arguments, a pickled dict: one bytes object for all units of a stage. They
             travel from the run to its own workers alone, and as the objects that they are.
         supplied: those that reach a worker once, or are made in it, None for none.
-        import_root: folder to import the stage's module from if it is not on the worker's path.
+        import_root: folder that the run has the stage's module from, "" if that is not known.
         timeout_s: seconds until the attempt is killed, None for no deadline.
         budget: name of the asset that the unit belongs to, for *max_in_flight*.
         max_in_flight: most units of that budget in work at once, None for as many as there are workers.

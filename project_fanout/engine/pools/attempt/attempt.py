@@ -1,12 +1,11 @@
 """`Attempt`: the calls that a worker runs together, and how rings are put around what runs them."""
 
-import importlib
-import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from project_fanout.engine.pools.attempt.stage_module import imported
 from project_fanout.engine.pools.calls import UnitCall, UnitLog, UnitReply
 from project_fanout.engine.rate import Start
 
@@ -90,23 +89,17 @@ def found_by_name(name: str, import_root: str = "") -> Callable[..., Any]:
 
     Args:
         name: module and function.
-        import_root: folder to look in, too, if the module is not found on `sys.path`.
+        import_root: the folder that the run has the module from, "" if that is not known.
 
     Raises:
         ValueError: *name* is not of that form.
         TypeError: what it names is not callable.
-        ImportError, AttributeError: there is no such module or function.
+        ImportError, AttributeError: there is no such module or function, or another module has its name.
     """
     module_name, _, qualified_name = name.partition(":")
     if not module_name or not qualified_name:
         raise ValueError(f"{name!r} does not name a stage: write it as 'package.module:function'.")
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError:
-        if not import_root or import_root in sys.path:
-            raise
-        sys.path.append(import_root)
-        found = importlib.import_module(module_name)
+    found: Any = imported(module_name, import_root)
     for part in qualified_name.split("."):
         found = getattr(found, part)
     if not callable(found):
