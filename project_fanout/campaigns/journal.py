@@ -19,6 +19,7 @@ from typing import Any
 
 from project_fanout.campaigns.folders import private_folder
 from project_fanout.engine.errors import LedgerError
+from project_fanout.file_systems import file_system
 
 _SUFFIX = ".journal"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -103,7 +104,12 @@ class Journal:
         # Locked before it has its name, so that nobody takes it for a dead one's.
         unnamed = self._path.with_suffix(".new")
         self._fd = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            _lock(self._fd, unnamed)
+        except LedgerError:
+            os.close(self._fd)
+            unnamed.unlink()
+            raise
         self._write({"sender": self.sender, "boot": boot_id()})
         self._head = os.fstat(self._fd).st_size
         unnamed.rename(self._path)
@@ -166,6 +172,21 @@ def _place(folder: Path) -> str:
     return hashlib.sha256(f"{file.read_text()} {boot_id()}".encode()).hexdigest()[:16]
 
 
+def _lock(fd: int, path: Path, how: int = fcntl.LOCK_EX) -> None:
+    try:
+        fcntl.flock(fd, how)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        # Lustre without its option, old NFS: without locks a sender that lives looks like one that was killed.
+        place = file_system(path)
+        where = f" It is on {place}." if place is not None else ""
+        raise LedgerError(
+            f"{path} cannot be locked: {error.strerror}.{where} Nothing is sent without locks: give "
+            "output_dir a place on a file system that has them, such as a disk of this machine."
+        ) from None
+
+
 def keys_in_work(folder: Path) -> set[str]:
     """Return what living senders have claimed and not yet settled."""
     with ExitStack() as opened:
@@ -191,7 +212,7 @@ def _journals(folder: Path, opened: ExitStack) -> Iterator[tuple[Path, int, bool
             continue
         opened.callback(os.close, fd)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd, path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield path, fd, False
         else:
@@ -204,7 +225,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     private_folder(folder)
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, folder)
         yield
     finally:
         os.close(fd)
