@@ -25,7 +25,7 @@ def never_reused(stage: _F) -> _F:
     For what reports on single items in its result, such as a batch of e-mails of which some could not be
     sent yet. The stage itself must know, by claims, what it need not do again.
     """
-    setattr(stage, _NEVER_REUSED, True)
+    _mark(stage, _NEVER_REUSED, value=True)
     return stage
 
 
@@ -39,10 +39,19 @@ def reused_if(is_intact: Callable[[Any], bool]) -> Callable[[_F], _F]:
     """
 
     def mark(stage: _F) -> _F:
-        setattr(stage, _REUSED_IF, is_intact)
+        _mark(stage, _REUSED_IF, value=is_intact)
         return stage
 
     return mark
+
+
+def _mark(stage: Callable[..., Any], mark: str, *, value: object) -> None:
+    try:
+        setattr(stage, mark, value)
+    except AttributeError:
+        raise FanoutDefinitionError(
+            f"{stage!r} cannot be marked, because it is compiled: mark a `def stage(unit)` that calls it."
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

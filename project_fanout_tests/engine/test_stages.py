@@ -17,7 +17,7 @@ from project_fanout.engine import ProcessPool, Unit
 from project_fanout.engine.errors import FanoutDefinitionError
 from project_fanout.engine.params import Params
 from project_fanout.engine.pools.attempt.attempt import found_by_name
-from project_fanout.engine.stages import describe_stage
+from project_fanout.engine.stages import describe_stage, never_reused, reused_if
 from project_fanout_tests.engine import runner_stages
 from project_fanout_tests.engine.pools.support import make_call
 
@@ -163,6 +163,15 @@ def test_a_compiled_function_is_a_stage(function: Callable[..., Any]) -> None:
     )
     assert found_by_name(stage.reference, stage.import_root) is function
     assert list(Params(None, [function])) == []
+
+
+@pytest.mark.parametrize("mark", [never_reused, reused_if(bool)])
+def test_a_compiled_function_that_takes_no_mark(mark: Callable[..., Any]) -> None:
+    """What C has made cannot be marked: the message says so, and what can."""
+    with pytest.raises(
+        FanoutDefinitionError, match=r"sqrt.* cannot be marked.*`def stage\(unit\)` that calls it"
+    ):
+        mark(math.sqrt)
 
 
 def test_a_compiled_function_runs() -> None:
